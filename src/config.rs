@@ -19,6 +19,7 @@ pub mod restore;
 mod retention;
 mod s3;
 pub mod secret;
+pub mod usable_settings;
 pub mod variables;
 
 pub use backup::{BackupSettings, jobs, processors};

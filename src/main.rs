@@ -19,19 +19,19 @@ use pgcellar::redacted::redacted;
 use pgcellar::stop::Stop;
 use pgcellar::{stdout, task};
 
-/// How long threads that are still busy may keep a process alive that is done.
+/// How long busy threads may delay the end of the process.
 const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    start_report::end(run_verb())
+    start_report::report_exit(run_verb())
 }
 
 fn run_verb() -> ExitCode {
-    if let Some(error) = settings_file::become_with_settings() {
+    if let Some(error) = settings_file::exec_with_env_file() {
         log::error!("{error}");
         return error.exit_code();
     }
-    settings_file::become_with_what_systemd_could_not_read();
+    settings_file::exec_with_alert_settings();
     let line = match seed_names::translate(std::env::args_os().collect()) {
         Ok(line) => line,
         Err(usage) => return usage.print(),
@@ -41,8 +41,8 @@ fn run_verb() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     journal::start(cli.voice.quiet, cli.voice.verbose, cli.verb.instance());
-    start_report::make_known();
-    log_by_hand(&cli.verb);
+    start_report::report_start();
+    copy_log_of_manual_run(&cli.verb);
     if let Some(ended) = run_as_instance(&cli) {
         return ended.unwrap_or_else(|error| {
             log::error!("{error}");
@@ -55,7 +55,7 @@ fn run_verb() -> ExitCode {
         let meant = if unit::is_of_instance() { Meant::ForOurUnit } else { Meant::ForOthersToo };
         variables::warn(&Cli::variables(), meant);
     }
-    // Config check and doctor have findings of their own.
+    // Config check and doctor report it themselves.
     if !matches!(cli.verb, Verb::Config(_) | Verb::Doctor(_))
         && let Some(warning) = cli.verb.instance().map(unit::settings).and_then(|path| warning_of_instance(&path))
     {
@@ -75,7 +75,7 @@ fn run_verb() -> ExitCode {
     code
 }
 
-/// Logs the failure of a verb. The journal also has what was in the way, for whoever mails it.
+/// Logs the failure of a verb. The journal also gets its cause, for the alert's mail.
 fn report(verb: &Verb, error: &Error) {
     let id = failure(verb, error);
     match error.cause() {
@@ -84,8 +84,8 @@ fn report(verb: &Verb, error: &Error) {
     }
 }
 
-/// In a container, a run that was begun by hand is logged where those of the schedule are, too.
-fn log_by_hand(verb: &Verb) {
+/// In a container, a run that is started by hand is also logged to the scheduler's file.
+fn copy_log_of_manual_run(verb: &Verb) {
     let task = match verb {
         Verb::Backup(_) => "backup",
         Verb::Restore(_) => "restore",
@@ -95,14 +95,14 @@ fn log_by_hand(verb: &Verb) {
     };
     let place = Surroundings::here();
     if std::env::var_os(variables::SCHEDULED).is_none() && place.is_container() {
-        // Beside a run by hand there is the scheduler, which rotates its files itself.
+        // Where a scheduler runs, it rotates the file itself.
         let limit = (place == Surroundings::Job).then_some(rotated_file::LIMIT);
         journal::copy_to(&inaccessible::logs().join("cron.log"), task, limit);
         journal::copy("begins, by hand");
     }
 }
 
-/// What the journal calls the failure of a verb.
+/// The journal's event for the failure of a verb.
 fn failure(verb: &Verb, error: &Error) -> &'static str {
     match verb {
         Verb::Drill(_) if error.kind() == Kind::Data => event::DRILL_FAILED,
@@ -115,18 +115,18 @@ fn failure(verb: &Verb, error: &Error) -> &'static str {
     }
 }
 
-/// Root who names an instance runs the verb as that instance. Returns none if there is nothing to hand over, and else how it
-/// ended.
+/// If root names an instance, runs the verb as that instance by systemd. Returns none if this process must run it
+/// itself.
 fn run_as_instance(cli: &Cli) -> Option<Result<ExitCode>> {
     let named = cli.named.as_ref()?;
-    // Settings are checked by whoever may read them.
+    // Root checks settings itself.
     if matches!(cli.verb, Verb::Config(_)) || !systemd_run::possible() {
         return None;
     }
     Some(call(cli, named).and_then(|call| systemd_run::run(&call)))
 }
 
-/// What is handed over.
+/// The call for systemd.
 fn call(cli: &Cli, named: &NamedInstance) -> Result<systemd_run::InstanceCall> {
     instance_name(&named.instance)?;
     let folder = std::env::current_dir()
@@ -134,7 +134,7 @@ fn call(cli: &Cli, named: &NamedInstance) -> Result<systemd_run::InstanceCall> {
     let (mut arguments, files) = named.with_absolute_files(std::env::args_os().skip(1).collect(), &folder);
     let user = cli.verb.user().map(str::to_owned);
     if let (Some(user), false) = (&user, named.username) {
-        // The settings name the backup's own role, which is not the one that is meant. Behind -- nothing is a flag.
+        // The settings name the backup's own role, not that of this user. After -- nothing is a flag.
         let end = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
         arguments.insert(end, format!("--username={user}").into());
     }
@@ -143,8 +143,8 @@ fn call(cli: &Cli, named: &NamedInstance) -> Result<systemd_run::InstanceCall> {
     Ok(systemd_run::InstanceCall { instance, verb, user, arguments, files, output })
 }
 
-/// Whatever we and PostgreSQL's programs write is for our own user alone, and there are no core dumps: memory has
-/// passwords and rows in it.
+/// Makes new files private to this user, also those of PostgreSQL's programs, and disables core dumps: memory contains
+/// passwords and rows.
 fn keep_to_ourselves() {
     use rustix::process::{Resource, Rlimit, setrlimit, umask};
     umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
@@ -153,14 +153,14 @@ fn keep_to_ourselves() {
     }
 }
 
-/// Help and version are no errors, unless they cannot be printed; everything else is one of usage.
+/// Prints help, the version or a usage error. Help and version are no errors, unless they cannot be printed.
 fn refuse(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         let printed = error.print().and_then(|()| std::io::stdout().flush());
-        // A pager that was left has shown enough of it.
+        // A closed pager is no error.
         let failed = printed.err().filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
         let Some(error) = failed.map(|error| stdout::failed(&error)) else { return ExitCode::SUCCESS };
-        // Nothing can be said where standard error is closed, too.
+        // Standard error may be closed, too.
         drop(writeln!(std::io::stderr(), "error: {error}"));
         return error.exit_code();
     }
@@ -181,8 +181,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         let stop = Stop::listen()?;
         carry_out(&cli.verb, &stop).await
     });
-    // A thread that waits for a server which does not answer breaks down when the runtime goes. That changes nothing any
-    // more, and nobody is to be told.
+    // A thread that still waits for a server panics when the runtime shuts down. That has no effect any more, and must
+    // not be printed.
     std::panic::set_hook(Box::new(|_| {}));
     runtime.shutdown_timeout(GRACE);
     done
@@ -203,7 +203,7 @@ async fn carry_out(verb: &Verb, stop: &Stop) -> Result<ExitCode> {
         Verb::Unpin(args) => task::pin::unpin(args, stop).await?,
         Verb::Takeover(args) => task::takeover::run(args, stop).await?,
         Verb::S3Ls(args) => task::s3_ls::run(args, stop).await?,
-        Verb::Alert(args) => task::alert::run(args, stop).await?,
+        Verb::Alert(args) => task::alert::run(args, task::monitor::fallback::notify, stop).await?,
         Verb::Calendar(args) => task::calendar::run(args).await?,
         Verb::Config(args) => task::config::run(args).await?,
         Verb::Doctor(args) => task::doctor::run(args, stop).await?,

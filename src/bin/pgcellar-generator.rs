@@ -12,13 +12,15 @@ use pgcellar::host::generator::{Clock, generate};
 use pgcellar::host::systemd_analyze::{Question, must_come_again};
 use pgcellar::host::unit::SETTINGS;
 
-/// How long systemd-analyze may take for all questions together: systemd waits 90 s for all generators, and then does without.
+/// How long systemd-analyze may take for all calls together: systemd waits 90 s for all generators, and then continues
+/// without them.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Called as `pgcellar-generator NORMAL-DIR [EARLY-DIR LATE-DIR]`; a folder of settings in PGCELLAR_SETTINGS is for tests.
+/// Called as `pgcellar-generator NORMAL-DIR [EARLY-DIR LATE-DIR]`; a folder of settings in PGCELLAR_SETTINGS is for
+/// tests.
 fn main() -> ExitCode {
     let Some(units) = std::env::args_os().nth(1) else {
-        tell("usage: pgcellar-generator NORMAL-DIR [EARLY-DIR LATE-DIR]");
+        log_to_kernel("usage: pgcellar-generator NORMAL-DIR [EARLY-DIR LATE-DIR]");
         return ExitCode::from(64);
     };
     let settings = std::env::var_os("PGCELLAR_SETTINGS").unwrap_or_else(|| SETTINGS.into());
@@ -26,30 +28,30 @@ fn main() -> ExitCode {
     let until = Instant::now() + PATIENCE;
     match generate(Path::new(&settings), Path::new(&units), &clock, |expressions| accepts(expressions, until)) {
         Ok(complaints) => {
-            complaints.iter().for_each(|complaint| tell(complaint));
+            complaints.iter().for_each(|complaint| log_to_kernel(complaint));
             ExitCode::SUCCESS
         }
         Err(error) => {
-            tell(&error.to_string());
+            log_to_kernel(&error.to_string());
             error.exit_code()
         }
     }
 }
 
-/// Whether systemd takes these calendar expressions, and they come again; without systemd-analyze nothing can be told, and
-/// the default is safe.
+/// Whether systemd accepts these calendar expressions, and they elapse again; without systemd-analyze that is unknown,
+/// and the default is safe.
 fn accepts(expressions: &[String], until: Instant) -> Result<()> {
     let runs = Question { expressions, number: 2, after: Timestamp::now(), as_timers: true }.ask_blocking(until)?;
     must_come_again(expressions, &runs)
 }
 
-/// Neither the journal nor a terminal is there for sure when generators run.
-fn tell(text: &str) {
+/// Logs to the kernel: when generators run, there may be neither a journal nor a terminal.
+fn log_to_kernel(text: &str) {
     let line = format!("<4>pgcellar-generator[{}]: {text}\n", std::process::id());
     let log = std::fs::OpenOptions::new().write(true).open("/dev/kmsg");
     let written = log.and_then(|mut log| log.write_all(line.as_bytes()));
     if written.is_err() {
-        // There is nobody else to tell.
+        // There is no other place to log to.
         drop(writeln!(std::io::stderr(), "{}", &line[3..line.len() - 1]));
     }
 }

@@ -106,7 +106,7 @@ fn read(path: &Path, what: &str) -> Result<Secret> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let read = Error::read(shown_path(path), &error).context(what);
         Error::new(Kind::Config, read.message())
-            .hint("the file must exist and be readable for the user pgcellar runs as")
+            .hint("the file must exist, and the user that pgcellar runs as must be able to read it")
     })?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text)))

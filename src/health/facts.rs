@@ -9,7 +9,9 @@ use serde::Serialize;
 use crate::catalogue::emptied::Fill;
 use crate::catalogue::product::Product;
 use crate::catalogue::records::drill::DrillOutcome;
+use crate::host::disk::Disk;
 use crate::host::surroundings::Surroundings;
+use crate::host::task_units::Unit;
 
 /// The input of the checks and the reports.
 #[derive(Clone, Debug, Serialize)]
@@ -232,77 +234,6 @@ pub struct Schedule {
     /// Whether the settings switch it off.
     #[serde(skip)]
     pub is_off: bool,
-}
-
-/// A disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Disk {
-    /// Size in bytes.
-    pub bytes: u64,
-    /// Free for the monitor's user, in bytes.
-    pub free_bytes: u64,
-    /// Free inodes; none if the file system does not count them.
-    pub free_files: Option<u64>,
-    /// Whether it is in memory, so that the next boot empties it.
-    pub in_memory: bool,
-}
-
-/// A unit of systemd.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Unit {
-    /// Name.
-    pub name: String,
-    /// The problem.
-    pub trouble: UnitTrouble,
-}
-
-impl Unit {
-    /// Whether the last run of this task has failed, as its service or as a scheduler's task.
-    pub fn is_failure_of(&self, task: &str) -> bool {
-        self.is_failed_service_of(task) || (self.name == task && matches!(self.trouble, UnitTrouble::Failed(_)))
-    }
-
-    /// Whether it is the service of this task, and its last run failed.
-    pub fn is_failed_service_of(&self, task: &str) -> bool {
-        matches!(self.trouble, UnitTrouble::Failed(_)) && self.name.starts_with(&format!("pgcellar-{task}@"))
-    }
-}
-
-/// The problem of a unit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UnitTrouble {
-    /// A timer whose schedule has no further run.
-    NoNextRun,
-    /// A timer that has elapsed, although its schedule has further runs.
-    Elapsed,
-    /// A stopped timer of a running target.
-    Stopped,
-    /// A unit that is needed and that systemd cannot load: systemd's state of it.
-    NotLoaded(String),
-    /// A stopped target whose backup timer is stopped too.
-    Off,
-    /// The same, but the target starts at boot.
-    NotStarted,
-    /// A running target that does not start at boot.
-    NotAtBoot,
-    /// A unit that is masked: by which unit, which may be its template, and until when.
-    Masked(Mask),
-    /// Units without a settings file: its expected path.
-    NoSettings(String),
-    /// A service whose last run failed: systemd's result of it.
-    Failed(String),
-}
-
-/// Where a unit is masked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Mask {
-    /// The unit that `systemctl unmask` takes: the unit itself, or its template.
-    pub unit: String,
-    /// Whether the mask lasts until the next boot.
-    pub runtime: bool,
-    /// Whether the unit still runs since before the mask.
-    pub active: bool,
 }
 
 /// A key or credential that cannot be used.

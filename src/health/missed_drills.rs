@@ -40,7 +40,7 @@ pub enum DrillAttempt {
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct State {
+struct MissedDrills {
     /// By database.
     not_held: BTreeMap<String, NotHeld>,
 }
@@ -57,7 +57,7 @@ struct NotHeld {
 pub async fn record(place: &Place, turns: Vec<DueDrill>) {
     let noted = async {
         let file = StateFile::open(place, NAME, PATIENCE).await?;
-        let before: State = file.read()?;
+        let before: MissedDrills = file.read()?;
         file.write(&after(&before, turns, Timestamp::now()))
     };
     if let Err(error) = noted.await {
@@ -65,7 +65,7 @@ pub async fn record(place: &Place, turns: Vec<DueDrill>) {
     }
 }
 
-fn after(before: &State, turns: Vec<DueDrill>, now: Timestamp) -> State {
+fn after(before: &MissedDrills, turns: Vec<DueDrill>, now: Timestamp) -> MissedDrills {
     let one = |DueDrill { database, attempt }| {
         let previous = before.not_held.get(&database);
         let not_held = match attempt {
@@ -80,7 +80,7 @@ fn after(before: &State, turns: Vec<DueDrill>, now: Timestamp) -> State {
         };
         not_held.map(|not_held| (database, not_held))
     };
-    State { not_held: turns.into_iter().filter_map(one).collect() }
+    MissedDrills { not_held: turns.into_iter().filter_map(one).collect() }
 }
 
 /// The databases whose last drills could not be run; empty if drills are switched off.
@@ -91,7 +91,7 @@ pub fn missed(place: &Place) -> Vec<NotDrilled> {
     if is_off {
         return Vec::new();
     }
-    let state: State = state::peek(place, NAME).unwrap_or_default();
+    let state: MissedDrills = state::peek(place, NAME).unwrap_or_default();
     let one = |(database, NotHeld { turns, since, reason, hint })| NotDrilled {
         database,
         turns,
@@ -110,7 +110,7 @@ mod tests {
         let turn = |attempt| vec![DueDrill { database: "shop".to_owned(), attempt }];
         let no = || turn(DrillAttempt::Impossible(Trouble { message: "no sandbox".to_owned(), hint: String::new() }));
         let (first, later) = (Timestamp::UNIX_EPOCH, Timestamp::now());
-        let once = after(&State::default(), no(), first);
+        let once = after(&MissedDrills::default(), no(), first);
         let twice = after(&once, no(), later);
         let found = &twice.not_held["shop"];
         assert_eq!((found.turns, found.since), (2, first));

@@ -7,8 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::catalogue::emptied::Fill;
 use crate::config::{MaxAge, MinFree, MonitorSettings};
 use crate::health::facts::{
-    BackupFacts, Disk, ExpectedDatabase, Facts, Schedule, ServerState, State, StoreContents, StoreFacts,
+    BackupFacts, ExpectedDatabase, Facts, Schedule, ServerState, State, StoreContents, StoreFacts,
 };
+use crate::host::disk::Disk;
 
 /// 31 December 2023, 12:00 UTC.
 pub fn now() -> Timestamp {

@@ -1,6 +1,6 @@
-//! The events that the journal can be asked for: each has an id, which log lines carry as MESSAGE_ID (`sd_journal_print(3)`,
-//! `systemd.journal-fields(7)`). `systemd/pgcellar.catalog` says to each what happened and what to do. The instance stands in
-//! every line anyway; an event adds the fields that its explanation names.
+//! The events that can be filtered in the journal: each has an ID, which log lines carry as MESSAGE_ID
+//! (`sd_journal_print(3)`, `systemd.journal-fields(7)`). `systemd/pgcellar.catalog` explains each event and what to do.
+//! Every line has the instance; an event adds the fields that its explanation names.
 
 /// A backup was made.
 pub const BACKUP_MADE: &str = "ecb6d96de59d4587b53e4f019dce5c7e";
@@ -8,11 +8,11 @@ pub const BACKUP_MADE: &str = "ecb6d96de59d4587b53e4f019dce5c7e";
 pub const BACKUP_FAILED: &str = "7d5369b8443f40a5a5e5be617db6a963";
 /// A backup was copied to the bucket.
 pub const BACKUP_COPIED: &str = "b2fba8b1e9754f6082e1a2e2d3bb025e";
-/// A backup was removed, because nothing keeps it any more.
+/// A backup was removed, because no retention rule keeps it.
 pub const BACKUP_REMOVED: &str = "c8d4b1fa79774f91b6b52c1995939582";
 /// A run of retention failed.
 pub const RETENTION_FAILED: &str = "85bf673e9d19409ba47eceed86550eea";
-/// A backup was read back and is whole.
+/// A backup was read back and is complete.
 pub const BACKUP_VERIFIED: &str = "4cd58b8d7e564a7abaaab4f2acea9caa";
 /// A backup is damaged.
 pub const BACKUP_DAMAGED: &str = "33a4c219f7ec48838a18835111c969f2";
@@ -20,11 +20,11 @@ pub const BACKUP_DAMAGED: &str = "33a4c219f7ec48838a18835111c969f2";
 pub const BACKUP_RESTORED: &str = "8526185068cd44e8a828ff1a614ca7b8";
 /// A restore failed.
 pub const RESTORE_FAILED: &str = "9ac9b38e4c3d4b72bb9fd37b267d838f";
-/// A drill has proven a backup, or has restored one that has no fingerprints.
+/// A drill proved a backup, or restored one that has no fingerprints.
 pub const BACKUP_DRILLED: &str = "e8404a9bd46547159d9deda6f3462e84";
-/// A drill has shown that a backup does not come back as it was.
+/// A drill showed that a restored backup differs from the original.
 pub const DRILL_FAILED: &str = "fd4b5be459bf45508551cedebbb3ff9b";
-/// A drill could not be held, or was broken off.
+/// A drill could not be run, or was interrupted.
 pub const DRILL_NOT_HELD: &str = "151d977bb28a413096b978e4386ba2ac";
 /// The monitor found something.
 pub const FINDING: &str = "003bc8fc5a9646b0bc2197ab1d11b240";
@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn the_catalogue_has_every_event_and_no_other() {
         let catalogue = include_str!("../../systemd/pgcellar.catalog");
-        let mut told: Vec<&str> = catalogue.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+        let mut listed: Vec<&str> = catalogue.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
         let mut events = [
             BACKUP_MADE,
             BACKUP_FAILED,
@@ -58,8 +58,8 @@ mod tests {
             MAIL_FAILED,
             VERB_FAILED,
         ];
-        told.sort_unstable();
+        listed.sort_unstable();
         events.sort_unstable();
-        assert_eq!(told, events);
+        assert_eq!(listed, events);
     }
 }

@@ -1,8 +1,8 @@
-//! What the systemd generator writes (`systemd.generator(7)`): for each instance drop-ins with its schedules and with the
-//! paths that its services may write.
+//! What the systemd generator writes (`systemd.generator(7)`): for each instance drop-ins with its schedules and with
+//! the paths that its services may write.
 //!
-//! It runs before anything else: without a bus, without /var, without a log. So it is small, asks nobody but
-//! `systemd-analyze`, and a file that it cannot use leaves the packaged defaults as they are.
+//! It runs before anything else: without a bus, without /var, without a log. So it is small, calls no program but
+//! `systemd-analyze`, and a file that it cannot use leaves the packaged defaults in force.
 
 use std::cell::Cell;
 use std::fs::{DirBuilder, OpenOptions};
@@ -21,16 +21,17 @@ use crate::error::{Error, Kind, Result, reason};
 use crate::host::unit;
 use crate::printable::printable;
 
-/// A timer without any time is refused by systemd; this one runs, and its time does not come.
+/// systemd refuses a timer without any time; this one runs and never elapses.
 const OFF: &str = "\n[Timer]\nOnCalendar=\nOnCalendar=2199-12-31 00:00:00 UTC\n";
 
-/// What one run of the generator did not do as a file asked.
+/// The settings that one run of the generator could not apply.
 pub type Complaints = Vec<String>;
 
 /// Reads each `NAME.env` in the folder of the settings, and writes drop-ins into a folder for generated units.
 ///
-/// `accepts` says whether systemd takes these calendar expressions, and they come again; after a first `TryAgain` of it nothing
-/// more is asked. What needs no question is written first, for all instances. Errors are those of writing.
+/// `accepts` returns whether systemd accepts these calendar expressions and they elapse again; after its first
+/// `TryAgain` it is not called any more. What needs no such call is written first, for all instances. Errors are those
+/// of writing.
 pub fn generate(
     settings: &Path,
     units: &Path,
@@ -51,19 +52,19 @@ pub fn generate(
         faults.for_each(|fault| source.complain(&mut complaints, fault));
         services(&source, file, &mut complaints)?;
     }
-    let asked = Asked { accepts: &accepts, gave_up: Cell::new(false) };
+    let asked = ScheduleQuestion { accepts: &accepts, gave_up: Cell::new(false) };
     for (source, file) in sources() {
         timers(&source, file, &asked, &mut complaints)?;
     }
     if asked.gave_up.get() {
-        let what = "schedules in the form of systemd that it has not accepted are left out, and the packaged ones stay";
+        let what = "schedules in systemd's form that it has not accepted are ignored, and the packaged ones apply";
         complaints.push(format!("systemd-analyze did not answer in time: {what} until systemctl daemon-reload"));
     }
     Ok(complaints)
 }
 
-/// The instances: files that are called `NAME.env`, in the order of their names. Of one whose name no instance can have,
-/// systemd starts units all the same.
+/// The instances: files that are called `NAME.env`, in the order of their names. A file whose name is no valid instance
+/// name is reported, since systemd would start units for it all the same.
 fn instances(settings: &Path, complaints: &mut Complaints) -> Vec<(String, PathBuf)> {
     let files = std::fs::read_dir(settings).into_iter().flatten().flatten();
     let named = files.filter_map(|entry| {
@@ -76,21 +77,21 @@ fn instances(settings: &Path, complaints: &mut Complaints) -> Vec<(String, PathB
     found.retain(|(name, path)| match instance_name(name) {
         Ok(()) => true,
         Err(error) => {
-            complaints.push(format!("{}: {error}; its schedules do not hold", printable(&path.display().to_string())));
+            complaints.push(format!("{}: {error}; its schedules are ignored", printable(&path.display().to_string())));
             false
         }
     });
     found
 }
 
-/// Asks systemd of schedules, until it does not answer in time.
-struct Asked<'a, A> {
+/// Asks systemd about schedules until an answer does not come in time.
+struct ScheduleQuestion<'a, A> {
     accepts: &'a A,
     gave_up: Cell<bool>,
 }
 
-impl<A: Fn(&[String]) -> Result<()>> Asked<'_, A> {
-    /// The calendar expressions of a schedule that can be used; none if that is not known. A cron line needs no answer.
+impl<A: Fn(&[String]) -> Result<()>> ScheduleQuestion<'_, A> {
+    /// The calendar expressions of a usable schedule; none if systemd gave no answer. A cron line needs none.
     fn accepted(&self, schedule: &str) -> Result<Option<Vec<String>>> {
         let expressions = calendar::on_calendar(schedule)?;
         if !self.gave_up.get() {
@@ -104,12 +105,12 @@ impl<A: Fn(&[String]) -> Result<()>> Asked<'_, A> {
     }
 }
 
-/// By what clock timers run.
+/// The clock that timers run by.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    /// What it shows.
+    /// The current time.
     pub now: Timestamp,
-    /// The zone of the system.
+    /// The system's time zone.
     pub zone: TimeZone,
 }
 
@@ -149,12 +150,12 @@ impl Source<'_> {
     }
 }
 
-/// A drop-in for each timer; it resets the packaged schedule only for one that systemd itself accepts, since a timer with
-/// a bad one would have no next run at all. The runs that cron makes up after a change of the clock stand beside it.
+/// A drop-in for each timer; it resets the packaged schedule only for one that systemd itself accepts, since a timer
+/// with a bad one would have no next run at all. The runs that cron makes up after a clock change are added as moments.
 fn timers<A: Fn(&[String]) -> Result<()>>(
     source: &Source<'_>,
     file: &EnvFile,
-    asked: &Asked<'_, A>,
+    asked: &ScheduleQuestion<'_, A>,
     complaints: &mut Complaints,
 ) -> Result<()> {
     for task in TASKS {
@@ -165,7 +166,8 @@ fn timers<A: Fn(&[String]) -> Result<()>>(
         }
         let schedule = file.get(variable).filter(|text| !calendar::cron::without_comment(text).is_empty());
         if schedule.is_some_and(|text| calendar::cron::without_comment(text) != text.trim()) {
-            let why = "what stands behind # is left out, as it is meant; systemd itself knows comments only on lines of their own";
+            let why =
+                "the text behind # is taken as a comment; systemd itself knows comments only on lines of their own";
             source.complain(complaints, format!("{variable}: {why}"));
         }
         let (mut timer, mut text) = (String::new(), task.default);
@@ -190,7 +192,7 @@ fn timers<A: Fn(&[String]) -> Result<()>>(
     Ok(())
 }
 
-/// A drop-in for each service, so that it may write where its settings say, once the disk is mounted there.
+/// A drop-in for each service, which lets it write to the folders of its settings, once their disk is mounted.
 fn services(source: &Source<'_>, file: &EnvFile, complaints: &mut Complaints) -> Result<()> {
     let (folders, faults) = unit::folders(source.instance, file);
     faults.into_iter().for_each(|fault| source.complain(complaints, fault));
@@ -204,7 +206,7 @@ fn services(source: &Source<'_>, file: &EnvFile, complaints: &mut Complaints) ->
         false => format!("\n[Service]\n{}", lines("ReadWritePaths", "-")),
     };
     TASKS.iter().try_for_each(|task| {
-        // The monitor runs without the disk, to say that it is missing.
+        // The monitor runs without the disk, to report that it is missing.
         let mounts = if task.name == "monitor" { "" } else { mounts.as_str() };
         source.write(task.name, "service", "50-paths.conf", mounts, &service)
     })

@@ -1,5 +1,5 @@
-//! Where log lines go: to the journal with fields under systemd, else to standard error in plain words. A unit whose
-//! standard error is a person's terminal has them in both.
+//! Where log lines go: to the journal with fields under systemd, else to standard error as plain text. A unit whose standard error
+//! is a terminal writes to both.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -18,19 +18,19 @@ use crate::host::rotated_file::RotatedFile;
 use crate::host::{progress, unit};
 use crate::printable::printable;
 
-/// How many of the last lines are remembered, and how much of each, in letters.
+/// How many of the last lines are kept, and how many characters of each.
 const REMEMBERED: usize = 30;
 const LONGEST: usize = 1000;
 
-/// How long the journal may take to look up whose a line is.
+/// How long the journal may take to find the unit of a line.
 const LOOKUP: Duration = Duration::from_millis(100);
 
-/// Target of lines for the journal alone, where people have the same on standard output.
+/// Target of lines for the journal alone, where standard output already has the same text.
 pub const ALONE: &str = "pgcellar::journal";
 
 static LAST: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 
-/// The last lines that were logged, for those who are told of a failure.
+/// The last lines that were logged, for the report of a failure.
 pub fn last_lines() -> Vec<String> {
     LAST.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
 }
@@ -44,7 +44,7 @@ fn remember(record: &Record<'_>) {
     last.push_back(line.chars().take(LONGEST).collect());
 }
 
-/// A file that has the lines of this run too.
+/// A file that also gets the lines of this run.
 struct Copy {
     task: &'static str,
     file: RotatedFile,
@@ -52,8 +52,8 @@ struct Copy {
 
 static COPY: Mutex<Option<Copy>> = Mutex::new(None);
 
-/// From now on the log lines of this run go to a file as well, each with the time and the task's name, if there is its folder.
-/// Where nothing else keeps the file small, `limit` says how many bytes it may hold.
+/// Copies the log lines of this run to a file from now on, each with the time and the task's name, if the file's folder
+/// exists. `limit` is the size in bytes at which the file is rotated; none where another process rotates it.
 pub fn copy_to(path: &Path, task: &'static str, limit: Option<u64>) {
     if !path.parent().is_some_and(Path::is_dir) {
         return;
@@ -74,7 +74,7 @@ pub fn copy(line: &str) {
     }
 }
 
-/// How a time stands in the files of logs.
+/// Format of times in log files.
 pub const TIME: &str = "%Y-%m-%d %H:%M:%S %z";
 
 fn prefix(level: Level) -> &'static str {
@@ -85,7 +85,7 @@ fn prefix(level: Level) -> &'static str {
     }
 }
 
-/// Starts logging. Called once. In the journal every line has `PGCELLAR_INSTANCE=`, if it is about one.
+/// Starts logging. Called once. In the journal every line about an instance has `PGCELLAR_INSTANCE=`.
 pub fn start(quiet: bool, verbose: bool, instance: Option<&str>) {
     let level = match (quiet, verbose) {
         (true, _) => LevelFilter::Error,
@@ -93,26 +93,28 @@ pub fn start(quiet: bool, verbose: bool, instance: Option<&str>) {
         _ => LevelFilter::Info,
     };
     log::set_max_level(level);
-    // A second logger cannot be: this is the only place that sets one.
+    // Setting a logger cannot fail: this is the only place that sets one.
     drop(if connected_to_journal() {
         match journal(instance) {
             Some(journal) => {
-                log::set_boxed_logger(Box::new(Journal { journal, told: AtomicBool::new(false), words: None }))
+                log::set_boxed_logger(Box::new(Journal { journal, has_logged: AtomicBool::new(false), plain: None }))
             }
-            None => log::set_logger(&Words),
+            None => log::set_logger(&PlainLog),
         }
     } else {
         match unit::is_own().then(|| journal(instance)).flatten() {
-            Some(journal) => {
-                log::set_boxed_logger(Box::new(Journal { journal, told: AtomicBool::new(false), words: Some(Words) }))
-            }
-            None => log::set_logger(&Words),
+            Some(journal) => log::set_boxed_logger(Box::new(Journal {
+                journal,
+                has_logged: AtomicBool::new(false),
+                plain: Some(PlainLog),
+            })),
+            None => log::set_logger(&PlainLog),
         }
     });
 }
 
-/// Whether standard output goes to the journal (`systemd.exec(5)`, `$JOURNAL_STREAM`): each line would be an entry there,
-/// without fields.
+/// Whether standard output goes to the journal (`systemd.exec(5)`, `$JOURNAL_STREAM`): each line would be an entry
+/// there, without fields.
 pub fn has_standard_output() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let Some((device, inode)) = stream.split_once(':') else { return false };
@@ -128,30 +130,30 @@ fn journal(instance: Option<&str>) -> Option<JournalLog> {
     })
 }
 
-/// Whether a line is ours. Libraries have nothing to say to a person, and the client of PostgreSQL would log statements,
-/// in which there may be passwords.
-fn ours(metadata: &Metadata<'_>) -> bool {
+/// Whether a line is pgcellar's own. Lines of libraries are dropped: PostgreSQL's client would log statements, which
+/// may contain passwords.
+fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("pgcellar")
 }
 
-/// Log lines for the journal, with their fields, and for people, if there are any.
+/// Writes log lines to the journal with their fields, and as plain text if standard error is a terminal.
 struct Journal {
     journal: JournalLog,
-    /// Whether there was a line.
-    told: AtomicBool,
-    words: Option<Words>,
+    /// Whether a line was logged.
+    has_logged: AtomicBool,
+    plain: Option<PlainLog>,
 }
 
 impl Log for Journal {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        ours(metadata)
+        is_own(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !ours(record.metadata()) {
+        if !is_own(record.metadata()) {
             return;
         }
-        // An entry is one line, whatever servers and programs have said.
+        // An entry is one line, whatever servers and programs return.
         let message = printable(&record.args().to_string());
         self.journal.log(
             &Record::builder()
@@ -163,36 +165,36 @@ impl Log for Journal {
                 .key_values(record.key_values())
                 .build(),
         );
-        self.told.store(true, Ordering::Relaxed);
-        match &self.words {
-            Some(words) => words.log(record),
+        self.has_logged.store(true, Ordering::Relaxed);
+        match &self.plain {
+            Some(plain) => plain.log(record),
             None => remember(record),
         }
     }
 
-    /// The journal finds out in /proc whose unit a line is of, and cannot for a process that is gone.
+    /// The journal looks the unit of a line up in /proc, and cannot once the process has ended.
     fn flush(&self) {
-        if self.told.load(Ordering::Relaxed) {
+        if self.has_logged.load(Ordering::Relaxed) {
             std::thread::sleep(LOOKUP);
         }
     }
 }
 
-/// Log lines for people.
-struct Words;
+/// Writes log lines to standard error as plain text.
+struct PlainLog;
 
-impl Log for Words {
+impl Log for PlainLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        ours(metadata)
+        is_own(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !ours(record.metadata()) || record.target() == ALONE {
+        if !is_own(record.metadata()) || record.target() == ALONE {
             return;
         }
         remember(record);
         copy(&format!("{}{}", prefix(record.level()), printable(&record.args().to_string())));
-        // Standard error that is closed is no reason to stop a backup.
+        // A closed standard error does not stop a backup.
         progress::above_bars(|| {
             drop(writeln!(std::io::stderr(), "{}{}", prefix(record.level()), printable(&record.args().to_string())));
         });

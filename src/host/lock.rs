@@ -1,4 +1,4 @@
-//! One writer at a time in a backup directory, or of an instance that has none.
+//! The lock that allows one writer at a time in a backup directory, or for an instance without one.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -27,16 +27,16 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of a backup directory, or says who holds it.
+    /// Takes the lock of a backup directory. The error names the holder.
     pub fn take(directory: &Path, task: &str) -> Result<Self> {
         Lock::of_file(&directory.join(NAME), &directory.display().to_string(), task)
     }
 
-    /// Takes the lock of an instance whose backups go straight to a bucket, or says who holds it.
+    /// Takes the lock of an instance whose backups go straight to a bucket. The error names the holder.
     ///
-    /// It spares the server a second dump of the same instance on this host, and no more: what keeps two runs from
-    /// writing the same object, on this host or on others, is the announcement in the bucket. So it does not matter that
-    /// a unit and a person may have runtime folders of their own.
+    /// It only avoids a second dump of the same instance on this host: the announcement in the bucket prevents two runs
+    /// from writing the same object, on this host or on others. So it does no harm that a unit and a user's session
+    /// have different runtime folders.
     pub fn take_for_bucket(instance: &str, bucket: &str, task: &str) -> Result<Self> {
         let hash = digest(&SHA256, bucket.as_bytes());
         let hash: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -44,15 +44,15 @@ impl Lock {
         Lock::of_file(&path, &format!("the instance '{instance}' for {bucket}"), task)
     }
 
-    /// Takes a lock by `take`; while another run holds it, tries again until `patience` is over, or the process is told to
+    /// Takes a lock by `take`; while another run holds it, tries again for `patience`, or until the process is asked to
     /// stop.
     pub async fn patiently(patience: Duration, stop: &Stop, take: impl Fn() -> Result<Self>) -> Result<Self> {
         let begun = Instant::now();
-        let mut told = false;
+        let mut logged = false;
         loop {
             match take() {
                 Err(error) if error.kind() == Kind::TryAgain && begun.elapsed() < patience => {
-                    if !std::mem::replace(&mut told, true) {
+                    if !std::mem::replace(&mut logged, true) {
                         log::info!("{}: waiting for it, {} s at the most", error.message(), patience.as_secs());
                     }
                 }
@@ -73,23 +73,24 @@ impl Lock {
             .map_err(|error| cannot_write(path, &error))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(held(&mut file, what)),
+            Err(TryLockError::WouldBlock) => return Err(locked(&mut file, what)),
             Err(TryLockError::Error(error)) => {
                 return Err(Error::new(Kind::System, format!("cannot lock {}: {error}", path.display()))
                     .hint("the file system must know flock(2); NFS does since version 4"));
             }
         }
         let holder = format!("pgcellar {task}, process {}, since {:.0}\n", std::process::id(), Timestamp::now());
-        // The lock is the kernel's. On a full disk, where retention is to free space, there is no room for the holder's name.
+        // Only the kernel's lock counts: on a full disk, where retention must free space, the holder's name cannot be
+        // written.
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
         if let Err(error) = written {
-            log::debug!("{} does not tell who holds it: {error}", path.display());
+            log::debug!("{} does not name its holder: {error}", path.display());
         }
         Ok(Lock { _file: file })
     }
 }
 
-fn held(file: &mut File, what: &str) -> Error {
+fn locked(file: &mut File, what: &str) -> Error {
     let mut holder = String::new();
     let read = Read::by_ref(file).take(200).read_to_string(&mut holder);
     let holder = match holder.trim() {

@@ -1,4 +1,4 @@
-//! Mail by SMTP (RFC 5321): built, and sent step by step, so that it can be told at which step it failed.
+//! Mail by SMTP (RFC 5321): built, and sent step by step, so that an error names the step that failed.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -17,52 +17,17 @@ mod connection;
 mod failure;
 mod page;
 mod session;
+mod step;
 
 pub use failure::step_of;
 pub use page::{Page, Tone};
-
-/// A step on a mail's way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MailStep {
-    /// The server's name is looked up.
-    Name,
-    /// A connection is made, and the server greets.
-    Connection,
-    /// The connection is encrypted, and the server's certificate is looked at.
-    Tls,
-    /// We log in.
-    Login,
-    /// The server takes the sender.
-    Sender,
-    /// The server takes a recipient.
-    Recipient,
-    /// The server takes the message.
-    Message,
-}
-
-impl MailStep {
-    /// The word in messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            MailStep::Name => "name",
-            MailStep::Connection => "connection",
-            MailStep::Tls => "TLS",
-            MailStep::Login => "login",
-            MailStep::Sender => "sender",
-            MailStep::Recipient => "recipient",
-            MailStep::Message => "message",
-        }
-    }
-}
-
-/// Is called with each step that went well, and what came of it.
-pub type OnStep<'a> = dyn FnMut(MailStep, &str) + Send + 'a;
+pub use step::{MailStep, OnStep};
 
 /// A mail, before it has a sender and recipients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Letter {
-    /// The left part of its Message-ID: a letter that is sent twice, because nobody can tell whether the first one
-    /// arrived, is one letter for a mail program.
+    /// The left part of its Message-ID: mail programs show a letter once that is sent twice because it is unknown
+    /// whether the first one arrived.
     pub id: String,
     /// When it was written.
     pub written: Timestamp,
@@ -75,13 +40,13 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// A letter of now with the same content as text and as HTML.
+    /// A letter written now with the same content as text and as HTML.
     pub fn new(subject: String, page: &Page) -> Self {
         let (text, html) = (page.text(), page.html(&subject));
         Letter::of_parts(subject, text, html)
     }
 
-    /// A letter of now.
+    /// A letter written now.
     pub fn of_parts(subject: String, text: String, html: String) -> Self {
         let written = Timestamp::now();
         let id = format!("{}.{}", written.as_nanosecond(), std::process::id());
@@ -104,32 +69,33 @@ impl Letter {
     }
 }
 
-/// Sends a letter. The recipients that the server refused, while it took others, are returned; if it takes none, that is
-/// the error.
-pub async fn send(settings: &MailSettings, letter: &Letter, told: &mut OnStep<'_>) -> Result<Vec<Error>> {
+/// Sends a letter. Returns the errors of the recipients that the server refused while it accepted others; if it accepts
+/// none, that is the error.
+pub async fn send(settings: &MailSettings, letter: &Letter, on_step: &mut OnStep<'_>) -> Result<Vec<Error>> {
     let message = letter.message(settings)?;
-    let mut session = SmtpSession::open(settings, told).await?;
+    let mut session = SmtpSession::open(settings, on_step).await?;
     let refused = session.deliver(&message).await;
     session.close().await;
     refused
 }
 
-/// Asks the server whether it would take a mail: everything but the message. The recipients that it refuses are returned.
-pub async fn ask(settings: &MailSettings, told: &mut OnStep<'_>) -> Result<Vec<Error>> {
+/// Asks the server whether it would accept a mail, without sending a message. Returns the errors of the recipients that
+/// it refuses.
+pub async fn ask(settings: &MailSettings, on_step: &mut OnStep<'_>) -> Result<Vec<Error>> {
     let to = settings.to.iter().map(|to| to.email.clone()).collect();
     let envelope = Envelope::new(Some(settings.from.email.clone()), to)
         .map_err(|error| Error::new(Kind::Internal, format!("a mail cannot be addressed: {error}")))?;
-    let mut session = SmtpSession::open(settings, told).await?;
+    let mut session = SmtpSession::open(settings, on_step).await?;
     let refused = session.ask(&envelope).await;
     session.close().await;
     refused
 }
 
-/// Sends a letter, and logs which recipients did not get it.
+/// Sends a letter, and logs the recipients that were refused.
 pub async fn deliver(settings: &MailSettings, letter: &Letter) -> Result<()> {
-    let mut told = |step: MailStep, what: &str| log::debug!("mail, {}: {what}", step.name());
-    for refused in send(settings, letter, &mut told).await? {
-        log::warn!("the others have the mail: {refused}");
+    let mut on_step = |step: MailStep, what: &str| log::debug!("mail, {}: {what}", step.name());
+    for refused in send(settings, letter, &mut on_step).await? {
+        log::warn!("the mail was sent to the other recipients only: {refused}");
     }
     Ok(())
 }

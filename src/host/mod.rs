@@ -1,14 +1,14 @@
 //! The host: its journal, its terminal, its service manager, and other runs on it.
 
-pub mod by_hand;
+pub mod disk;
 pub mod event;
 pub mod generator;
 pub mod inaccessible;
 pub mod journal;
 pub mod lock;
 pub mod mail;
+pub mod manual_runs;
 pub mod memory;
-pub mod memory_events;
 pub mod mounts;
 pub mod notify_socket;
 pub mod orphans;
@@ -19,6 +19,8 @@ pub mod replace_file;
 pub mod rotated_file;
 pub mod run_log;
 pub mod runtime_folder;
+pub mod scheduler_state;
+pub mod settings_check;
 pub mod settings_file;
 pub mod staging;
 pub mod start_report;
@@ -27,5 +29,7 @@ pub mod surroundings;
 pub mod systemctl;
 pub mod systemd_analyze;
 pub mod systemd_run;
+pub mod task_units;
+pub mod timer_schedule;
 pub mod unit;
 pub mod unit_failure;

@@ -1,19 +1,19 @@
-//! Whether the disk of a folder is mounted: by systemd's mount units (`systemd.mount(5)`), which it makes of /etc/fstab too, or by
-//! that file itself.
+//! Whether the disk of a folder is mounted: by systemd's mount units (`systemd.mount(5)`), which it makes of /etc/fstab
+//! too, or by that file itself.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::host::systemctl;
+use crate::host::{systemctl, unit};
 
-/// A mount unit at or above the folder that systemd knows, and that is not mounted. Blocks.
+/// A mount unit of the folder or of one above it that systemd has loaded and that is not active. Blocks.
 pub fn missing(folder: &Path) -> Option<String> {
     find(folder, &["inactive", "failed"])
 }
 
 fn find(folder: &Path, states: &[&str]) -> Option<String> {
-    // Where an automount stands, this mounts it.
+    // This triggers an automount.
     drop(folder.metadata());
     let mut names = units(folder);
     if let Ok(real) = folder.canonicalize() {
@@ -26,8 +26,8 @@ fn find(folder: &Path, states: &[&str]) -> Option<String> {
         .map(|unit| unit.get("Id").to_owned())
 }
 
-/// Mounts what is missing of these folders' disks, as the packaged units do by `RequiresMountsFor=`. What fails shows where
-/// the folder is used. What has failed already is left to those who mend it: systemd counts the attempts.
+/// Mounts the missing disks of these folders, as the packaged units do by `RequiresMountsFor=`. A failure shows where
+/// the folder is used. Units that have failed already are left to the administrator: systemd limits the attempts.
 pub fn mount(folders: &[String]) {
     for unit in folders.iter().filter_map(|folder| find(Path::new(folder), &["inactive"])) {
         let mut start = Command::new("systemctl");
@@ -40,7 +40,7 @@ pub fn mount(folders: &[String]) {
 }
 
 /// Names of the mount units that can be at a folder or above it (`systemd-escape(1)`, `--path`). A folder of temporary
-/// files is there with and without a mount.
+/// files exists with and without a mount.
 fn units(folder: &Path) -> Vec<String> {
     let escaped = folder.ancestors().filter_map(|path| {
         let path = path.to_str()?.trim_matches('/');
@@ -50,25 +50,16 @@ fn units(folder: &Path) -> Vec<String> {
 }
 
 fn escape(path: &str) -> String {
-    let mut escaped = String::new();
-    for (index, byte) in path.bytes().enumerate() {
-        match byte {
-            b'/' => escaped.push('-'),
-            b'.' if index == 0 => escaped.push_str("\\x2e"),
-            byte if byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'.') => {
-                escaped.push(char::from(byte))
-            }
-            byte => escaped.push_str(&format!("\\x{byte:02x}")),
-        }
-    }
-    escaped
+    let parts: Vec<String> = path.split('/').map(|part| unit::escaped(part, b":_.")).collect();
+    let escaped = parts.join("-");
+    escaped.strip_prefix('.').map(|rest| format!("\\x2e{rest}")).unwrap_or(escaped)
 }
 
-/// Where disks are mounted by hand or by a desktop (Filesystem Hierarchy Standard 3.0, 3.11 and 3.12; udisks(8)).
+/// Where administrators and desktops mount disks (Filesystem Hierarchy Standard 3.0, 3.11 and 3.12; udisks(8)).
 const BY_HAND: &[&str] = &["/media", "/mnt", "/run/media"];
 
-/// Where a disk should be mounted for `path` to be on it, and none is: a place that fstab(5) names, or an unused one for disks
-/// that are mounted by hand.
+/// The mount point on which `path` should be and where nothing is mounted: one in fstab(5), or a folder for disks that
+/// are mounted by hand.
 pub fn missing_disk(path: &Path) -> Option<PathBuf> {
     let there = path.ancestors().find_map(|folder| Some((folder, folder.canonicalize().ok()?)));
     let real = there.and_then(|(folder, real)| Some(real.join(path.strip_prefix(folder).ok()?)));
@@ -76,13 +67,13 @@ pub fn missing_disk(path: &Path) -> Option<PathBuf> {
     of_fstab(path).or_else(|| by_hand(path))
 }
 
-/// A place that fstab(5) names at the path or above it, and where nothing is mounted.
+/// A mount point in fstab(5) at the path or above it where nothing is mounted.
 pub fn of_fstab(path: &Path) -> Option<PathBuf> {
     let read = |file| std::fs::read_to_string(file).unwrap_or_default();
     not_mounted(path, &read("/etc/fstab"), &read("/proc/self/mountinfo"))
 }
 
-/// The place in fstab at or above the path that is not among the mounts (proc_pid_mountinfo(5)).
+/// The mount point in fstab at or above the path that is not among the mounts (proc_pid_mountinfo(5)).
 fn not_mounted(path: &Path, fstab: &str, mountinfo: &str) -> Option<PathBuf> {
     let mounted = |place: &Path| {
         let mut mounts = mountinfo.lines().filter_map(|line| line.split_whitespace().nth(4));
@@ -101,7 +92,7 @@ fn by_hand(path: &Path) -> Option<PathBuf> {
     (is_place && device(there) == device(Path::new("/"))).then(|| there.to_owned())
 }
 
-/// A path without the octal escapes that blanks and backslashes have in both files.
+/// A path with the octal escapes of both files decoded.
 fn plain(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
@@ -127,7 +118,7 @@ mod tests {
     const ROOT: &str = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n";
 
     #[test]
-    fn places_of_fstab_without_a_mount_are_told() {
+    fn mount_points_of_fstab_without_a_mount_are_found() {
         let disk = "40 22 8:2 / /srv/disk rw shared:2 - ext4 /dev/sdb1 rw\n";
         let nas = "41 22 0:50 / /srv/my\\040nas rw shared:3 - nfs nas:/x rw\n";
         let cases = [
@@ -136,7 +127,7 @@ mod tests {
             ("/srv/my nas/backups", ROOT, Some("/srv/my nas")),
             ("/srv/disks", ROOT, None),
             ("/var/backups/pgcellar/main", ROOT, None),
-            // Where mounts cannot be seen, nothing is known of them.
+            // Where the mounts cannot be read, nothing is reported.
             ("/srv/disk/backups", "", None),
         ];
         for (path, mounts, expected) in cases {

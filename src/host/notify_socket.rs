@@ -1,4 +1,4 @@
-//! The other end of `sd_notify(3)`: what a service manager hears from a child.
+//! The receiving end of `sd_notify(3)`: what a service manager reads from a child.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use tokio::net::UnixDatagram;
 
 use crate::host::runtime_folder;
 
-/// What the variable is called by which a child finds the socket.
+/// The variable with the path of the socket.
 pub const VARIABLE: &str = "NOTIFY_SOCKET";
 
 /// The longest message that is read, in bytes.
 const LONGEST: usize = 4096;
 
-/// A socket that one child talks to. Its file goes when it is dropped.
+/// A socket that one child writes to. Dropping it removes its file.
 #[derive(Debug)]
 pub struct NotifySocket {
     path: PathBuf,
@@ -29,7 +29,7 @@ impl NotifySocket {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = runtime_folder::find().map_err(io::Error::other)?;
         let path = folder.join(format!("pgcellar-notify-{}-{number}", std::process::id()));
-        // One that is there belonged to a process of this number that was killed.
+        // An existing one was left by a killed process with this ID.
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -43,7 +43,7 @@ impl NotifySocket {
         &self.path
     }
 
-    /// Waits until the child asks for more time, and for how much from now on: `EXTEND_TIMEOUT_USEC=`.
+    /// Waits until the child asks for more time, and returns how much from now on: `EXTEND_TIMEOUT_USEC=`.
     pub async fn extension(&self) -> io::Result<Duration> {
         let mut message = [0; LONGEST];
         loop {
@@ -57,7 +57,7 @@ impl NotifySocket {
 
 impl Drop for NotifySocket {
     fn drop(&mut self) {
-        // Whatever is left there is taken away by the next process of this number.
+        // A file that stays is removed by the next process with this ID.
         drop(std::fs::remove_file(&self.path));
     }
 }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_child_sends_is_heard() {
+    async fn messages_of_a_child_are_read() {
         let socket = NotifySocket::bind().unwrap();
         let path = socket.path().to_owned();
         let child = std::os::unix::net::UnixDatagram::unbound().unwrap();

@@ -1,4 +1,5 @@
-//! Processes that a child leaves behind when it ends: they come to us instead of to init, and are ended.
+//! Processes that a child leaves behind when it ends: this process becomes their parent instead of init, and kills
+//! them.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -7,25 +8,26 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_
 
 use crate::error::{Error, Kind, Result};
 
-/// How long it may take. What makes new processes faster than they are ended is ended with its container.
+/// How long that may take. What forks faster than this ends with its container.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// How often they are asked for.
-const ASKED_EVERY: Duration = Duration::from_millis(5);
+/// How often they are listed.
+const INTERVAL: Duration = Duration::from_millis(5);
 
-/// From now on orphans among our descendants are our children (`PR_SET_CHILD_SUBREAPER` of `prctl(2)`).
+/// Makes this process the parent of orphans among its descendants from now on (`PR_SET_CHILD_SUBREAPER` of `prctl(2)`).
 ///
 /// # Errors
 /// `System` where the kernel refuses.
 pub fn adopt() -> Result<()> {
     set_child_subreaper(Some(getpid()))
-        .map_err(|error| Error::new(Kind::System, format!("cannot look after processes that are left behind: {error}")))
+        .map_err(|error| Error::new(Kind::System, format!("cannot become the parent of orphaned processes: {error}")))
 }
 
-/// Kills all our children, and those that come to us by that, until there is none. For a moment in which no child is to live.
+/// Kills all children, and those that become children by that, until there are none. Call it only when no child is
+/// needed.
 ///
 /// # Errors
-/// `System` where some are left after a while.
+/// `System` if some are left after 10 seconds.
 pub fn end() -> Result<()> {
     let deadline = Instant::now() + LONGEST;
     loop {
@@ -34,25 +36,26 @@ pub fn end() -> Result<()> {
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(Error::new(Kind::System, format!("{} processes that were left behind do not end", left.len())));
+            return Err(Error::new(Kind::System, format!("{} orphaned processes do not end", left.len())));
         }
         for child in left {
             let _ = kill_process(child, Signal::KILL);
-            // A dead one only waits for us to ask.
+            // A dead one only waits to be reaped.
             let _ = waitpid(Some(child), WaitOptions::NOHANG);
         }
-        std::thread::sleep(ASKED_EVERY);
+        std::thread::sleep(INTERVAL);
     }
 }
 
 fn children() -> Result<Vec<Pid>> {
-    let us = getpid();
+    let own = getpid();
     let processes = fs::read_dir("/proc").map_err(|error| Error::read("/proc", &error))?.flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw));
-    Ok(ids.filter(|id| parent_of(*id) == Some(us)).collect())
+    Ok(ids.filter(|id| parent_of(*id) == Some(own)).collect())
 }
 
-/// The parent of a process: field 4 of `/proc/PID/stat` (`proc_pid_stat(5)`): the name before it stands in brackets, and may have any character.
+/// The parent of a process: field 4 of `/proc/PID/stat` (`proc_pid_stat(5)`): the name before it stands in brackets,
+/// and may have any character.
 pub fn parent_of(id: Pid) -> Option<Pid> {
     let stat = fs::read(format!("/proc/{}/stat", id.as_raw_nonzero())).ok()?;
     let name_ends = stat.iter().rposition(|byte| *byte == b')')?;

@@ -1,5 +1,5 @@
 //! A dead man's switch in the style of healthchecks.io (<https://healthchecks.io/docs/http_api/>): a run pings when it
-//! begins, when it was good and when it failed. Whoever is pinged raises the alarm when no ping comes.
+//! starts, succeeds and fails. The service raises the alarm when no ping arrives.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,30 +19,30 @@ use crate::host::journal;
 /// How long a ping may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// How long the last ping of a run may take that was told to stop.
+/// How long the last ping of an interrupted run may take.
 const HASTE: Duration = Duration::from_secs(2);
 
-/// How often a ping that decides over an alarm is tried, and what lies between.
+/// How often a ping that decides over an alarm is tried, and the pause between.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Most that is sent of what went wrong, in bytes.
+/// Largest body, in bytes.
 const BODY: usize = 10_000;
 
-/// What is sent in the place of what was logged.
+/// The body where the log must not be sent.
 const WITHOUT_LINES: &str = "the run failed; its log is on its host alone, because its backups are encrypted";
 
-/// The switch of a run. Nothing that goes wrong with a ping makes the run fail.
+/// The pings of a run. A failed ping never makes the run fail.
 #[derive(Debug)]
 pub struct Ping {
     url: Option<PingUrl>,
     started: AtomicBool,
-    /// Whether what was logged stays on this host.
+    /// Whether the log stays on this host.
     without_lines: bool,
 }
 
 impl Ping {
-    /// A switch, or none. A setting that is wrong costs no backup: no ping comes, and so the alarm is raised.
+    /// Pings to a URL, or none. A wrong setting stops no backup: no ping arrives, and so the service raises the alarm.
     pub fn new(url: Result<Option<PingUrl>>) -> Self {
         let url = url.unwrap_or_else(|error| {
             log::error!("there will be no ping: {error}");
@@ -51,21 +51,21 @@ impl Ping {
         Ping { url, started: AtomicBool::new(false), without_lines: false }
     }
 
-    /// The same, which sends nothing of what was logged: it may name what encrypted backups do not.
+    /// The same without the log, which may name what encrypted backups hide.
     #[must_use]
     pub fn without_lines(mut self, without: bool) -> Self {
         self.without_lines = without;
         self
     }
 
-    /// The run begins.
+    /// Reports the start of the run.
     pub async fn start(&self) {
         self.started.store(true, Ordering::Relaxed);
         self.send("/start", None, (1, LIMIT)).await;
     }
 
-    /// The run has ended; with an error, what was logged last goes along. A run that was told to stop has little time,
-    /// and for one that could not begin because another is at it, that other one pings.
+    /// Reports the end of the run; after an error, with the last log lines. An interrupted run (`in_haste`) has little
+    /// time. A run that could not start because another one holds the lock sends nothing: the other one pings.
     pub async fn end(&self, done: &Result<()>, in_haste: bool) {
         let manner = if in_haste { (1, HASTE) } else { (TRIES, LIMIT) };
         match done {
@@ -75,7 +75,7 @@ impl Ping {
         }
     }
 
-    /// A run has failed that could not say so itself.
+    /// Reports the failure of a run that could not report it itself.
     pub async fn report_failure(&self, lines: &[String]) {
         self.fail(lines, (TRIES, LIMIT)).await;
     }
@@ -114,13 +114,13 @@ fn lines(error: &Error) -> Vec<String> {
     lines
 }
 
-/// One request: why it failed, in words that do not have the URL in them.
+/// Sends one request. The error does not contain the URL.
 async fn once(url: &PingUrl, action: &str, body: Option<String>) -> std::result::Result<(), String> {
     let mut request = HttpRequest::new(body.clone().map_or_else(SdkBody::empty, SdkBody::from));
     let built = request.set_method(if body.is_some() { "POST" } else { "GET" }).is_ok()
         && request.set_uri(url.with(action).expose()).is_ok();
     if !built {
-        return Err("MONITOR_PING_URL is no URL".to_owned());
+        return Err("MONITOR_PING_URL is not a URL".to_owned());
     }
     request.headers_mut().insert("user-agent", concat!("pgcellar/", env!("CARGO_PKG_VERSION")));
     let connector = Connector::builder()
@@ -135,7 +135,7 @@ async fn once(url: &PingUrl, action: &str, body: Option<String>) -> std::result:
     }
 }
 
-/// The innermost reason, which names neither URL nor layers.
+/// The innermost cause, without the URL and the layers above.
 fn root(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

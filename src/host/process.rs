@@ -1,15 +1,15 @@
-//! Which process did something, told so that another process can find out later whether that one has ended.
+//! The identity of a process, by which another process can find out later whether that one has ended.
 
 use std::fs;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// A process: on which running kernel, in which PID namespace, its ID there and when it was started. IDs are used again;
-/// the time of the start tells two processes of one ID apart.
+/// A process: its boot, its PID namespace, its ID there and its start time. IDs are reused; the start time
+/// distinguishes processes with the same ID.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
-    /// The host's name, for people.
+    /// The host's name, for messages.
     pub host: String,
     /// `/proc/sys/kernel/random/boot_id`.
     boot: String,
@@ -34,8 +34,8 @@ impl Process {
         })
     }
 
-    /// Whether it has certainly ended. One on another host, before another boot or in another container cannot be looked
-    /// at from here, and counts as one that lives.
+    /// Whether it has certainly ended. One on another host, of another boot or in another container cannot be examined
+    /// from here, and counts as running.
     pub fn has_ended(&self) -> bool {
         let here = boot().is_ok_and(|boot| boot == self.boot) && namespace().is_ok_and(|own| own == self.namespace);
         here && match started(self.pid) {
@@ -55,11 +55,10 @@ fn namespace() -> io::Result<String> {
 
 fn started(pid: u32) -> io::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    field(&stat).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat has another form"))
+    field(&stat).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat cannot be parsed"))
 }
 
-/// The start's time. The second field, the program's name, stands in parentheses, and may have blanks and parentheses in
-/// it.
+/// The start time. The second field, the program's name, is in parentheses, and may contain blanks and parentheses.
 fn field(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
@@ -70,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_start_stands_behind_the_name() {
+    fn the_start_time_follows_the_name() {
         let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
         assert_eq!(field(&format!("12 (a) b) {rest}")), Some(4711));
         assert_eq!(field("12 (a) S 1"), None);
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_be_looked_at_has_ended() {
+    fn only_a_process_of_this_host_can_have_ended() {
         let own = Process::own().unwrap();
         assert!(!own.has_ended());
         assert!(Process { started: own.started + 1, ..own.clone() }.has_ended());

@@ -1,4 +1,4 @@
-//! How far a task is: a bar on a terminal, `STATUS=` under systemd, nothing elsewhere.
+//! The progress of a task: a bar on a terminal, `STATUS=` under systemd, nothing elsewhere.
 
 use std::io::{self, IsTerminal, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,19 +8,19 @@ use std::time::Duration;
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sd_notify::NotifyState;
 
-/// How often the bar is drawn and systemd is told.
+/// How often the bar is drawn and systemd is notified.
 const BEAT: Duration = Duration::from_millis(250);
 
-/// By how much a moving task moves its unit's time limit: long enough for one slow beat, and short enough that a hung
-/// task is stopped soon.
+/// By how much a task that makes progress extends its unit's time limit: long enough for one slow beat, and short
+/// enough that a hung task is stopped soon.
 const EXTENSION: Duration = Duration::from_secs(120);
 
 static BARS: OnceLock<MultiProgress> = OnceLock::new();
-static WANTED: OnceLock<bool> = OnceLock::new();
+static ENABLED: OnceLock<bool> = OnceLock::new();
 
-/// Whether bars are wanted at all; called once, before any bar.
+/// Enables bars on a terminal; called once, before any bar.
 pub fn start(quiet: bool) {
-    WANTED.get_or_init(|| !quiet && io::stderr().is_terminal());
+    ENABLED.get_or_init(|| !quiet && io::stderr().is_terminal());
 }
 
 /// Writes something to the terminal without tearing a bar.
@@ -31,7 +31,7 @@ pub fn above_bars(write: impl FnOnce()) {
     }
 }
 
-/// Bytes that have moved, shared with the thread that moves them.
+/// Number of bytes processed, shared with the thread that processes them.
 #[derive(Clone, Debug, Default)]
 pub struct Counter(Arc<AtomicU64>);
 
@@ -122,14 +122,14 @@ async fn beat(what: String, counter: Counter, bar: Option<ProgressBar>, extensio
         if now != last {
             last = now;
             let status = format!("{what}: {}", HumanBytes(now));
-            // Nobody listens outside systemd, and progress is never a reason to fail.
+            // Outside systemd there is no socket, and progress is never a reason to fail.
             drop(sd_notify::notify(&[NotifyState::Status(&status), NotifyState::ExtendTimeoutUsec(extension)]));
         }
     }
 }
 
 fn bar(what: &str, total: Option<u64>) -> Option<ProgressBar> {
-    if !WANTED.get().copied().unwrap_or(false) {
+    if !ENABLED.get().copied().unwrap_or(false) {
         return None;
     }
     let bars = BARS.get_or_init(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));

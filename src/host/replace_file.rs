@@ -24,7 +24,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         File::open(folder)?.sync_all()
     };
     write().inspect_err(|_| {
-        // It may not have been made, or have got its name already.
+        // It may not exist, or may have been renamed already.
         let _ = std::fs::remove_file(&partial);
     })
 }

@@ -1,4 +1,4 @@
-//! A log file that stays small: when it is full it becomes the older one, and a new one is begun.
+//! A log file of limited size: a full one is renamed, and a new one is started.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -6,23 +6,23 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The log is nobody else's.
+/// Only the owner may read the log.
 const MODE: u32 = 0o600;
 
-/// How much a file of the scheduler's log holds, in bytes; an older one is kept beside it.
+/// Size of a file of the scheduler's log, in bytes; one older file is kept.
 pub const LIMIT: u64 = 1 << 20;
 
-/// A file to which lines are added; beside it lies the one before, with `.1` behind its name.
+/// A file to which lines are added; the previous one has `.1` behind its name.
 #[derive(Debug)]
 pub struct RotatedFile {
     path: PathBuf,
     file: File,
-    /// What it may hold, in bytes; none where another process sees to that.
+    /// Its largest size in bytes; none where another process rotates it.
     limit: Option<u64>,
 }
 
 impl RotatedFile {
-    /// Opens a file, or makes it. It holds `limit` bytes at the most, if there is one: only one process may rotate a file.
+    /// Opens or creates a file. `limit` is its largest size in bytes; only one process may rotate a file.
     pub fn open(path: &Path, limit: Option<u64>) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
         Ok(RotatedFile { path: path.to_owned(), file, limit })
@@ -34,7 +34,7 @@ impl RotatedFile {
         if !self.is_in_place()? {
             self.file = RotatedFile::open(&self.path, None)?.file;
         }
-        // Others add lines too.
+        // Other processes add lines too.
         let bytes = self.file.metadata()?.len();
         if self.limit.is_some_and(|limit| bytes > 0 && bytes + length > limit) {
             let mut older = OsString::from(&self.path);

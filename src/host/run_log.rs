@@ -1,4 +1,4 @@
-//! What a run that has ended had logged.
+//! The log of a run that has ended.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,7 +12,7 @@ use tokio::process::Command;
 use crate::error::{Cause, Error, Kind, Result};
 use crate::printable::printable;
 
-/// How many of the last lines are read, and how much of each, in letters.
+/// How many of the last lines are read, and how many characters of each.
 const LINES: usize = 30;
 const LONGEST: usize = 1000;
 
@@ -24,16 +24,16 @@ const LIMIT: Duration = Duration::from_secs(15);
 
 /// The last lines of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Logged {
+pub struct RunLog {
     /// All of them, the oldest first.
     pub lines: Vec<String>,
-    /// What pgcellar said went wrong, without `error: `.
+    /// pgcellar's own errors, without `error: `.
     pub errors: Vec<String>,
-    /// What the run says was in its way.
+    /// The cause of the failure that the run logged.
     pub cause: Option<Cause>,
 }
 
-/// The end of a unit's last job: whether systemd has come to start it.
+/// The result of a unit's last job: whether systemd started it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// systemd's result of it: `done`, `failed`, `dependency`, `timeout` and others (`JobRemoved` of
@@ -41,7 +41,7 @@ pub struct Job {
     pub result: String,
     /// The journal's line about it.
     pub message: String,
-    /// The run that the unit had come to by then; none if it had none.
+    /// The unit's run at that time; none if it had none.
     pub invocation: Option<String>,
 }
 
@@ -49,7 +49,7 @@ pub struct Job {
 const JOB_RESULTS: &[&str] = &["done", "failed", "dependency", "timeout", "assert", "unsupported", "collected", "once"];
 
 impl Job {
-    /// That of a unit's last job in the journal; none if there is none, or the journal cannot be read.
+    /// A unit's last job in the journal; none if there is none, or the journal cannot be read.
     pub async fn last(unit: &str) -> Option<Self> {
         let unit = format!("UNIT={unit}");
         let results: Vec<String> = JOB_RESULTS.iter().map(|result| format!("JOB_RESULT={result}")).collect();
@@ -65,22 +65,22 @@ impl Job {
         })
     }
 
-    /// Whether it came to no run of the unit.
+    /// Whether the job ended without a run of the unit.
     pub fn is_not_started(&self) -> bool {
         matches!(self.result.as_str(), "dependency" | "timeout")
     }
 }
 
-/// What `journalctl --output=json` prints with these arguments.
+/// The output of `journalctl --output=json` with these arguments.
 async fn journal(arguments: &[&str]) -> Result<Vec<u8>> {
     let mut journalctl = Command::new("journalctl");
     journalctl.args(["--no-pager", "--quiet", "--output=json"]).args(arguments);
-    // It has no use for our settings, and our secrets are none of its business.
+    // It needs no settings and must not get secrets.
     journalctl.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     journalctl.stdin(Stdio::null()).kill_on_drop(true);
     let failed = |why: String| Error::new(Kind::System, format!("the journal cannot be read: {why}"));
     let output = match tokio::time::timeout(LIMIT, journalctl.output()).await {
-        Err(_) => return Err(failed(format!("journalctl said nothing for {} s", LIMIT.as_secs()))),
+        Err(_) => return Err(failed(format!("journalctl did not answer within {} s", LIMIT.as_secs()))),
         Ok(Err(error)) => return Err(failed(crate::error::reason(&error))),
         Ok(Ok(output)) => output,
     };
@@ -91,7 +91,7 @@ async fn journal(arguments: &[&str]) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-impl Logged {
+impl RunLog {
     fn add(&mut self, line: &str, is_error: bool) {
         let line: String = printable(line).chars().take(LONGEST).collect();
         if is_error {
@@ -100,37 +100,37 @@ impl Logged {
         self.lines.push(line);
     }
 
-    /// Adds what came later.
-    pub fn append(&mut self, later: Logged) {
+    /// Adds a later log.
+    pub fn append(&mut self, later: RunLog) {
         self.lines.extend(later.lines);
         self.errors.extend(later.errors);
         self.cause = later.cause.or(self.cause);
     }
 
-    /// What the journal has of a unit's run, by systemd's id of it: its own lines, and those of systemd about it.
+    /// Reads a unit's run from the journal, by its invocation ID: its own lines, and those of systemd about it.
     pub async fn of_run(invocation: &str) -> Result<Self> {
         let lines = format!("--lines={LINES}");
         let fields = format!("--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,{}", Cause::FIELD);
         let own = format!("_SYSTEMD_INVOCATION_ID={invocation}");
         let of_systemd = format!("INVOCATION_ID={invocation}");
         let bytes = journal(&[&lines, &fields, &own, "+", &of_systemd]).await?;
-        Ok(Logged::of_journal(&bytes))
+        Ok(RunLog::of_journal(&bytes))
     }
 
     /// Lines of `journalctl --output=json` (<https://systemd.io/JOURNAL_EXPORT_FORMATS/#journal-json-format>).
     fn of_journal(bytes: &[u8]) -> Self {
-        let mut logged = Logged::default();
+        let mut logged = RunLog::default();
         for entry in bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok()) {
             let Some(message) = text(&entry["MESSAGE"]) else { continue };
             let priority = text(&entry["PRIORITY"]).and_then(|priority| priority.parse::<u8>().ok());
-            let speaker = text(&entry["SYSLOG_IDENTIFIER"]).unwrap_or_default();
-            // A child of systemd's that sets the unit up: it names each credential that is not there, as most are not.
-            if speaker.starts_with("(sd-") {
+            let identifier = text(&entry["SYSLOG_IDENTIFIER"]).unwrap_or_default();
+            // systemd's child that sets the unit up logs every missing credential, and most are missing on purpose.
+            if identifier.starts_with("(sd-") {
                 continue;
             }
-            let ours = speaker == "pgcellar";
-            // syslog's numbers: 3 is an error, and less is worse.
-            logged.add(&message, ours && priority.is_some_and(|priority| priority <= 3));
+            let is_own = identifier == "pgcellar";
+            // syslog's priorities: 3 is an error, and lower is worse.
+            logged.add(&message, is_own && priority.is_some_and(|priority| priority <= 3));
             logged.cause = text(&entry[Cause::FIELD]).and_then(|name| Cause::of_name(&name)).or(logged.cause);
         }
         logged
@@ -148,12 +148,12 @@ impl Logged {
             }),
         };
         read.map_err(|error| Error::read(path.display(), &error))?;
-        Ok(Logged::of_text(&String::from_utf8_lossy(&tail)))
+        Ok(RunLog::of_text(&String::from_utf8_lossy(&tail)))
     }
 
     fn of_text(text: &str) -> Self {
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        let mut logged = Logged::default();
+        let mut logged = RunLog::default();
         for line in &lines[lines.len().saturating_sub(LINES)..] {
             logged.add(line, line.starts_with("error: "));
         }
@@ -161,7 +161,7 @@ impl Logged {
     }
 }
 
-/// A field's text; bytes that are no text, or that move the cursor, come as numbers.
+/// A field's text; the journal writes text with control characters as an array of bytes.
 fn text(field: &Value) -> Option<String> {
     match field {
         Value::String(text) => Some(text.clone()),
@@ -209,27 +209,27 @@ mod tests {
             r#"{"MESSAGE":"Failed with result 'exit-code'.","PRIORITY":"4","SYSLOG_IDENTIFIER":"systemd"}"#,
             "\nno JSON\n{\"MESSAGE\":null}\n",
         );
-        let logged = Logged::of_journal(journal.as_bytes());
+        let logged = RunLog::of_journal(journal.as_bytes());
         assert_eq!(logged.lines[1], "lö\\u{1b}");
         assert_eq!(logged.lines.len(), 4);
         assert_eq!(logged.errors, ["connection refused (is it running?)"]);
         assert_eq!(logged.cause, Some(Cause::TableLock));
-        assert_eq!(Logged::of_journal(b""), Logged::default());
+        assert_eq!(RunLog::of_journal(b""), RunLog::default());
     }
 
     #[test]
     fn the_end_of_a_long_log() {
-        let mut text = "a line that nobody needs\n".repeat(20_000);
+        let mut text = "a line of no interest\n".repeat(20_000);
         text.push_str("error: no space left\nwarning: \u{1b}[2Jx\n\n");
         let mut tail = Vec::new();
         read_end(text.as_bytes(), &mut tail).unwrap();
         assert!(tail.len() as u64 <= TAIL);
-        let logged = Logged::of_text(&String::from_utf8_lossy(&tail));
+        let logged = RunLog::of_text(&String::from_utf8_lossy(&tail));
         assert_eq!(logged.lines.len(), LINES);
         assert_eq!(logged.lines[LINES - 1], "warning: \\u{1b}[2Jx");
         assert_eq!(logged.errors, ["no space left"]);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &text).unwrap();
-        assert_eq!(Logged::of_file(file.path()).unwrap(), logged);
+        assert_eq!(RunLog::of_file(file.path()).unwrap(), logged);
     }
 }

@@ -1,4 +1,4 @@
-//! The folder for what is of no use after the next boot: locks and sockets.
+//! The folder for files that are useless after the next boot: locks and sockets.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 
-/// A folder that is ours alone and goes with the boot: the unit's, the user's, or one of our own in /tmp.
+/// A private folder that does not survive a boot: the unit's, the user's, or one in /tmp.
 pub fn find() -> Result<PathBuf> {
-    // Several folders stand there with colons between (`systemd.exec(5)`).
+    // Several folders are separated by colons (`systemd.exec(5)`).
     let named = |variable: &str| {
         let value = std::env::var(variable).ok()?;
         let first = value.split(':').next().map(PathBuf::from)?;
@@ -22,23 +22,23 @@ pub fn find() -> Result<PathBuf> {
     }
 }
 
-/// A folder of ours alone below one where everybody may write.
+/// A private folder below a world-writable one.
 pub fn private(parent: &str) -> Result<PathBuf> {
     private_folder(&Path::new(parent).join(format!("pgcellar-{}", rustix::process::geteuid().as_raw())))
 }
 
-/// Makes a folder where everybody may write, or takes the one that is there if nobody else can have put anything in it.
+/// Creates a folder in a world-writable one, or takes an existing one if only this user can have written to it.
 fn private_folder(path: &Path) -> Result<PathBuf> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Error::write(path.display(), &error)),
         _ => {}
     }
     let found = std::fs::symlink_metadata(path).map_err(|error| Error::read(path.display(), &error))?;
-    let ours = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0;
-    match ours {
+    let is_private = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0;
+    match is_private {
         true => Ok(path.to_owned()),
-        false => Err(Error::new(Kind::CannotWrite, format!("{} is not a folder of ours alone", path.display()))
-            .hint("set XDG_RUNTIME_DIR to one")),
+        false => Err(Error::new(Kind::CannotWrite, format!("{} is not private to this user", path.display()))
+            .hint("set XDG_RUNTIME_DIR to a private folder")),
     }
 }
 

@@ -1,5 +1,5 @@
-//! A file of settings for a host without systemd, such as `/backup/backup.env` in a container: what it says holds where
-//! the environment says nothing. So does an alert's unit read its own, where systemd cannot.
+//! A file of settings for a host without systemd, such as `/backup/backup.env` in a container: its variables apply
+//! where the environment sets none. An alert's unit reads its own file in the same way, where systemd cannot.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -12,18 +12,18 @@ use crate::error::{Error, Kind, Result, reason};
 use crate::host::journal;
 use crate::printable::printable;
 
-/// Where PGCELLAR_ENV_FILE names a file, becomes this very program with the file's variables added to the environment, and
-/// without PGCELLAR_ENV_FILE. Returns if there is nothing to become, or with why it cannot be.
-pub fn become_with_settings() -> Option<Error> {
+/// If PGCELLAR_ENV_FILE names a file, executes this program again with the file's variables added to the environment,
+/// and without PGCELLAR_ENV_FILE. Returns none if there is no such file, and an error if that fails.
+pub fn exec_with_env_file() -> Option<Error> {
     let path = std::env::var_os(ENV_FILE).filter(|path| !path.is_empty())?;
-    // How much is to be said, the command line tells the program that we become.
+    // The executed program reads the verbosity from the command line.
     journal::start(false, false, None);
     let with_settings = || -> Result<Command> {
         let path = Path::new(&path);
         let bytes = std::fs::read(path).map_err(|error| {
             let read = Error::read(path.display(), &error).context(ENV_FILE);
             Error::new(Kind::Config, read.message())
-                .hint("it must be readable for the user that pgcellar runs as; without the variable no file is read")
+                .hint("the user that pgcellar runs as must be able to read it; without the variable no file is read")
         })?;
         let text = String::from_utf8(bytes)
             .map_err(|_| Error::new(Kind::Config, format!("{ENV_FILE}: {} is not UTF-8", path.display())))?;
@@ -44,12 +44,13 @@ pub fn become_with_settings() -> Option<Error> {
     })
 }
 
-/// The credential that an alert's unit has its file of settings as (`systemd/*-alert@.service`).
+/// The credential with the file of settings in an alert's unit (`systemd/*-alert@.service`).
 const CREDENTIAL: &str = "settings";
 
-/// Where this process is an alert's unit, becomes this very program with what its file of settings says and the environment does
-/// not: systemd has nothing of a file that is not UTF-8. Returns if there is nothing to add; an alert gets out without it, too.
-pub fn become_with_what_systemd_could_not_read() {
+/// In an alert's unit, executes this program again with the variables of its file of settings that the environment
+/// lacks: systemd ignores a file that is not UTF-8 as a whole. Returns if there is nothing to add, or if that fails: an
+/// alert is sent without them, too.
+pub fn exec_with_alert_settings() {
     let directory = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|_| std::env::var_os(FROM_FILE).is_none());
     let Some(file) = directory.and_then(|directory| EnvFile::read(&Path::new(&directory).join(CREDENTIAL)).ok()) else {
         return;
@@ -59,20 +60,20 @@ pub fn become_with_what_systemd_could_not_read() {
     if !added.is_empty()
         && let Ok(mut command) = this_program(added)
     {
-        // It only returns if it fails.
+        // exec returns only if it fails.
         let _error = command.exec();
     }
 }
 
-/// Whether a variable of a file that may not be UTF-8 can be passed on, and is what was meant: in an address, the name of the
-/// recipient may lack a letter.
+/// Whether a variable of a file that may not be UTF-8 can be passed on with its meaning intact: only in a mail address,
+/// a wrong character in the recipient's name does no harm.
 fn is_usable(name: &str, value: &str) -> bool {
     let is_of_mail = ["SMTP_", "NOTIFICATION_"].iter().any(|prefix| name.starts_with(prefix));
     let is_whole = is_of_mail || !value.contains(char::REPLACEMENT_CHARACTER);
     is_whole && !value.contains('\0') && !name.contains(['\0', char::REPLACEMENT_CHARACTER]) && fits(name, value)
 }
 
-/// The command line of this process, with these variables from a file.
+/// The command that runs this process's command line with these variables from a file.
 fn this_program(added: Vec<(&str, &str)>) -> Result<Command> {
     let program = std::env::current_exe()
         .map_err(|error| Error::new(Kind::System, format!("cannot find the path of this program: {error}")))?;
@@ -84,13 +85,13 @@ fn this_program(added: Vec<(&str, &str)>) -> Result<Command> {
     Ok(command)
 }
 
-/// Whether the environment says something of a variable.
+/// Whether the environment sets a variable.
 fn is_set(name: &str) -> bool {
-    std::env::var_os(name).is_some_and(|value| said(name, value.is_empty()))
+    std::env::var_os(name).is_some_and(|value| counts(name, value.is_empty()))
 }
 
-/// Whether a variable says something: an empty one does not, but for `BACKUP_DIR`.
-fn said(name: &str, empty: bool) -> bool {
+/// Whether a variable counts as set: an empty one does not, except `BACKUP_DIR`.
+fn counts(name: &str, empty: bool) -> bool {
     !empty || name == "BACKUP_DIR"
 }
 
@@ -115,8 +116,8 @@ mod tests {
     fn what_is_set_already_stays() {
         let file = EnvFile::parse("DB_HOST=a\nDB_NAME=shop\nDB_HOST=b\nPGCELLAR_ENV_FILE=/x\nBACKUP_DIR=/srv\n");
         let set = |name: &str| matches!(name, "DB_NAME" | "BACKUP_DIR");
-        // Of several the last one counts: that is what comes of adding them in their order.
+        // Added in their order, the last one counts.
         assert_eq!(added(&file, set), [("DB_HOST", "a"), ("DB_HOST", "b")]);
-        assert!(said("DB_HOST", false) && !said("DB_HOST", true) && said("BACKUP_DIR", true));
+        assert!(counts("DB_HOST", false) && !counts("DB_HOST", true) && counts("BACKUP_DIR", true));
     }
 }

@@ -1,5 +1,5 @@
-//! Places for bytes that wait a moment for the program that wants them as files. Those that must not reach a disk
-//! unencrypted wait in memory.
+//! Folders for data that a program needs as files for a moment. Data that must not reach a disk unencrypted stays in
+//! memory.
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -12,32 +12,32 @@ use crate::error::{Error, Kind, Result};
 /// `f_type` of tmpfs and ramfs (`statfs(2)`).
 pub const IN_MEMORY: &[i64] = &[0x0102_1994, 0x8584_58f6];
 
-/// What the names of our folders begin with; the process's id follows.
+/// Prefix of the folders' names; the process ID follows.
 const PREFIX: &str = "pgcellar-staging-";
 
-/// A private folder. Dropping it removes it with all that is in it.
+/// A private folder. Dropping it removes it with its contents.
 #[derive(Debug)]
 pub struct Staging {
     path: PathBuf,
-    /// Holds the lock that tells other runs that this one lives, whatever namespace they see process ids from.
+    /// Its lock shows other runs that this one is alive, also in other PID namespaces.
     _lock: File,
 }
 
 impl Staging {
-    /// Makes a folder below `parent`, which must be in memory. `setting` is what a user would change.
+    /// Creates a folder below `parent`, which must be in memory. `setting` is the setting to name in errors.
     pub fn create(parent: &Path, setting: &str) -> Result<Self> {
         must_be_in_memory(parent, setting)?;
         Staging::anywhere(parent)
     }
 
-    /// Makes a folder below `parent`, which may be on a disk: not for plain bytes of what is stored encrypted.
+    /// Creates a folder below `parent`, which may be on a disk: not for plaintext of encrypted backups.
     pub fn anywhere(parent: &Path) -> Result<Self> {
         sweep(parent);
         let mut number = 0;
         loop {
             let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
             match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => match hold(&path) {
+                Ok(()) => match locked(&path) {
                     Some(lock) => return Ok(Staging { path, _lock: lock }),
                     None if number < 1000 => number += 1,
                     None => {
@@ -59,8 +59,8 @@ impl Staging {
     }
 }
 
-/// Locks a folder, if nobody else has locked it, and it has not been removed meanwhile.
-fn hold(path: &Path) -> Option<File> {
+/// Locks a folder, unless another process has locked or removed it.
+fn locked(path: &Path) -> Option<File> {
     let folder = File::open(path).ok()?;
     flock(&folder, FlockOperation::NonBlockingLockExclusive).ok()?;
     let (opened, there) = (folder.metadata().ok()?, std::fs::symlink_metadata(path).ok()?);
@@ -72,7 +72,7 @@ pub fn is_in_memory(path: &Path) -> bool {
     statfs(path).is_ok_and(|found| IN_MEMORY.contains(&found.f_type))
 }
 
-/// Bytes that an unprivileged user may still write below a folder.
+/// Free bytes below a folder for an unprivileged user.
 pub fn free_bytes(path: &Path) -> Result<u64> {
     let space = statvfs(path).map_err(|error| Error::read(path.display(), &error.into()))?;
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
@@ -106,11 +106,11 @@ pub fn must_be_in_memory(path: &Path, setting: &str) -> Result<()> {
 
 /// Removes folders that dead runs of this user left below `parent`.
 pub fn sweep(parent: &Path) {
-    let us = rustix::process::geteuid().as_raw();
+    let user = rustix::process::geteuid().as_raw();
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
-            && entry.metadata().is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == us);
-        let Some(_lock) = ours.then(|| hold(&entry.path())).flatten() else { continue };
+        let is_own = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
+            && entry.metadata().is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == user);
+        let Some(_lock) = is_own.then(|| locked(&entry.path())).flatten() else { continue };
         match std::fs::remove_dir_all(entry.path()) {
             Ok(()) => log::info!("removed {}, which a killed run had left", entry.path().display()),
             Err(error) => log::warn!("cannot remove {}: {error}", entry.path().display()),
@@ -125,22 +125,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_dead_left_is_swept() {
+    fn only_folders_of_ended_runs_are_removed() {
         let parent = tempfile::tempdir().unwrap();
-        let living = Staging::anywhere(parent.path()).unwrap();
-        assert_eq!(living.path().metadata().unwrap().permissions().mode() & 0o7777, 0o700);
-        // Process 1 lives, and never was a run of ours.
+        let live = Staging::anywhere(parent.path()).unwrap();
+        assert_eq!(live.path().metadata().unwrap().permissions().mode() & 0o7777, 0o700);
+        // Process 1 lives, and never was one of these runs.
         let dead = parent.path().join(format!("{PREFIX}1-0"));
-        let foreign = parent.path().join("somebody-elses");
+        let foreign = parent.path().join("another-program");
         for folder in [&dead, &foreign] {
             std::fs::create_dir(folder).unwrap();
             std::fs::write(folder.join("file"), "rows").unwrap();
         }
         let second = Staging::anywhere(parent.path()).unwrap();
-        assert!(living.path().is_dir() && second.path().is_dir() && foreign.join("file").exists());
+        assert!(live.path().is_dir() && second.path().is_dir() && foreign.join("file").exists());
         assert!(!dead.exists());
-        let path = living.path().to_owned();
-        drop(living);
+        let path = live.path().to_owned();
+        drop(live);
         assert!(!path.exists());
     }
 }

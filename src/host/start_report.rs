@@ -1,6 +1,6 @@
-//! What a unit's program itself says of its start and its end. systemd-run ends with 0 where the program was not started, because
-//! something that the unit needs has failed, and where a signal that systemd calls a clean one has ended it; so the program makes
-//! itself known at a socket, whose path it has in a variable, and sends its exit code there.
+//! The report of a unit's program to `pgcellar -i` about its start and its end. systemd-run exits with 0 also if the
+//! program was not started because a dependency of the unit failed, or was ended by a signal that systemd counts as
+//! clean; so the program connects to a socket, whose path is in a variable, and sends its exit code there.
 
 use std::fs::Permissions;
 use std::io::Write;
@@ -21,19 +21,19 @@ use crate::error::{Error, Result};
 /// Where the sockets are.
 const FOLDER: &str = "/run/pgcellar-calls";
 
-/// How long the caller may take to answer; without it the verb goes on.
+/// How long the caller may take to accept the connection; after that the verb continues without.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The stream to the caller.
 static CALLER: OnceLock<UnixStream> = OnceLock::new();
 
-/// Whether this process is the program of a unit that `pgcellar -i` has asked for, and need not ask for one.
+/// Whether `pgcellar -i` has started this process as the program of a unit.
 pub fn is_expected() -> bool {
     std::env::var_os(UNIT_STARTED).is_some()
 }
 
-/// Makes this process known, if it is expected.
-pub fn make_known() {
+/// Reports the start of this process to the caller, if it is expected.
+pub fn report_start() {
     let Some(path) = std::env::var_os(UNIT_STARTED) else { return };
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(UnixStream::connect(path)).ok());
@@ -44,37 +44,37 @@ pub fn make_known() {
     }
 }
 
-/// Sends the exit code, if it is expected.
-pub fn end(code: ExitCode) -> ExitCode {
+/// Sends the exit code to the caller, if it is expected.
+pub fn report_exit(code: ExitCode) -> ExitCode {
     let status = (0..=u8::MAX).find(|status| ExitCode::from(*status) == code);
     if let (Some(mut caller), Some(status)) = (CALLER.get(), status) {
-        // The caller may have ended before.
+        // The caller may have ended already.
         drop(caller.write_all(&[status]));
     }
     code
 }
 
-/// What has become of the program.
+/// What happened to the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Program {
+pub enum ProgramOutcome {
     /// It was not started.
     NotStarted,
-    /// It was started, and did not come to its end.
-    BrokenOff,
+    /// It was started, and ended without sending an exit code.
+    Interrupted,
     /// It has ended with this status.
     Ended(u8),
 }
 
-/// A program that is expected. Dropping it removes the socket.
+/// The caller's socket for one program. Dropping it removes the socket.
 #[derive(Debug)]
-pub struct Awaited {
+pub struct ReportSocket {
     path: PathBuf,
-    seen: Arc<Mutex<Program>>,
+    outcome: Arc<Mutex<ProgramOutcome>>,
     task: JoinHandle<()>,
 }
 
-impl Awaited {
-    /// Waits at a socket of its own for the program of a unit. Anyone may connect, and nothing that another process says counts.
+impl ReportSocket {
+    /// Listens on a new socket for the program of a unit. Any process may connect; only the unit's own are read.
     pub fn listen(unit: &str) -> Result<Self> {
         let path = Path::new(FOLDER).join(format!("{}-{}", std::process::id(), jiff::Timestamp::now().as_nanosecond()));
         let open = |path: &Path| {
@@ -87,9 +87,9 @@ impl Awaited {
         };
         let listener = open(&path).map_err(|error| Error::write(path.display(), &error))?;
         sweep();
-        let seen = Arc::new(Mutex::new(Program::NotStarted));
-        let task = tokio::spawn(serve(listener, unit.to_owned(), Arc::clone(&seen)));
-        Ok(Awaited { path, seen, task })
+        let outcome = Arc::new(Mutex::new(ProgramOutcome::NotStarted));
+        let task = tokio::spawn(serve(listener, unit.to_owned(), Arc::clone(&outcome)));
+        Ok(ReportSocket { path, outcome, task })
     }
 
     /// The socket.
@@ -97,41 +97,41 @@ impl Awaited {
         &self.path
     }
 
-    /// What has become of the program, once its unit has ended.
-    pub async fn program(&self) -> Program {
-        // Its last word may still be on its way to the task.
+    /// The program's outcome, once its unit has ended.
+    pub async fn program(&self) -> ProgramOutcome {
+        // Its exit code may not have been read yet.
         for _ in 0..20 {
-            if matches!(self.seen(), Program::Ended(_)) {
+            if matches!(self.outcome(), ProgramOutcome::Ended(_)) {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        self.seen()
+        self.outcome()
     }
 
-    fn seen(&self) -> Program {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn outcome(&self) -> ProgramOutcome {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Awaited {
+impl Drop for ReportSocket {
     fn drop(&mut self) {
         self.task.abort();
         std::fs::remove_file(&self.path).ok();
     }
 }
 
-async fn serve(listener: UnixListener, unit: String, seen: Arc<Mutex<Program>>) {
+async fn serve(listener: UnixListener, unit: String, outcome: Arc<Mutex<ProgramOutcome>>) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
         if !pid.is_some_and(|pid| is_of_unit(pid, &unit)) {
             continue;
         }
-        let set = |program| *seen.lock().unwrap_or_else(PoisonError::into_inner) = program;
-        set(Program::BrokenOff);
+        let set = |program| *outcome.lock().unwrap_or_else(PoisonError::into_inner) = program;
+        set(ProgramOutcome::Interrupted);
         let mut status = [0];
         if stream.read_exact(&mut status).await.is_ok() {
-            set(Program::Ended(status[0]));
+            set(ProgramOutcome::Ended(status[0]));
         }
         return;
     }

@@ -1,4 +1,4 @@
-//! Small state of an instance that outlives a run, in a file that is replaced as a whole.
+//! State of an instance that is kept between runs, in a small file that is replaced as a whole.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -18,10 +18,10 @@ use crate::printable::printable;
 /// How often a lock that another run holds is tried.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The state is nobody else's.
+/// Only the owner may read the state.
 const MODE: u32 = 0o600;
 
-/// A state that no other run reads or writes while this is held.
+/// A locked state file: no other run reads or writes it meanwhile.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
@@ -29,20 +29,20 @@ pub struct StateFile {
 }
 
 impl StateFile {
-    /// Waits until no other run holds the state, up to `patience`.
+    /// Waits up to `patience` until no other run holds the state.
     pub async fn open(place: &Place, name: &str, patience: Duration) -> Result<Self> {
         let path = path(place, name)?;
         let lock = locked(&beside(&path, ".lock"), Instant::now() + patience).await?;
         Ok(StateFile { path, _lock: lock })
     }
 
-    /// What was written last, or the default. A file that makes no sense is told of, and counts as none: to tell
-    /// something twice is better than to tell it never.
+    /// The saved state, or the default. A file that cannot be parsed is logged and counts as missing: a repeated mail
+    /// is better than a lost one.
     pub fn read<T: DeserializeOwned + Default>(&self) -> Result<T> {
         match fs::read(&self.path) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 let error = printable(&error.to_string());
-                log::warn!("{} cannot be understood, and is begun anew: {error}", self.path.display());
+                log::warn!("{} cannot be parsed, and is replaced: {error}", self.path.display());
                 T::default()
             })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
@@ -55,13 +55,14 @@ impl StateFile {
         let bytes = serde_json::to_vec_pretty(state)
             .map_err(|error| Error::new(Kind::Internal, format!("the state cannot be written as JSON: {error}")))?;
         replace_file::replace(&self.path, &bytes, MODE).map_err(|error| {
-            Error::new(Kind::CannotWrite, format!("cannot write {}: {}", self.path.display(), reason(&error)))
-                .hint("the folder must be writable for the user that pgcellar runs as; a unit sets StateDirectory=")
+            Error::new(Kind::CannotWrite, format!("cannot write {}: {}", self.path.display(), reason(&error))).hint(
+                "the user that pgcellar runs as must be able to write to the folder; in a unit set StateDirectory=",
+            )
         })
     }
 }
 
-/// What was written last, as far as it can be read, without waiting for a run that holds it: the file is replaced as a whole.
+/// The saved state, if it can be read, without waiting for a run that holds it: the file is replaced as a whole.
 pub fn peek<T: DeserializeOwned>(place: &Place, name: &str) -> Option<T> {
     serde_json::from_slice(&fs::read(path(place, name).ok()?).ok()?).ok()
 }
@@ -80,7 +81,7 @@ async fn locked(path: &Path, deadline: Instant) -> Result<File> {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::new(Kind::TryAgain, format!("{} is held by another run", path.display())));
+                return Err(Error::new(Kind::TryAgain, format!("{} is locked by another run", path.display())));
             }
             Err(TryLockError::Error(error)) => {
                 return Err(Error::new(Kind::System, format!("cannot lock {}: {}", path.display(), reason(&error))));
@@ -89,14 +90,14 @@ async fn locked(path: &Path, deadline: Instant) -> Result<File> {
     }
 }
 
-/// The unit's state directory: the first of several, which are divided by colons (`systemd.exec(5)`).
+/// The unit's state directory: the first of several, which are separated by colons (`systemd.exec(5)`).
 pub fn of_unit() -> Option<PathBuf> {
     let first = std::env::var("STATE_DIRECTORY").ok()?.split(':').next().map(PathBuf::from);
     first.filter(|folder| folder.is_absolute())
 }
 
-/// Where a state is kept: in the unit's state directory; by hand and in a container in the backup directory, where no backup's name begins with
-/// a dot; else where a user's state belongs.
+/// The path of a state: in the unit's state directory; by hand and in a container in the backup directory, where no
+/// backup's name begins with a dot; else in the user's state folder.
 pub fn path(place: &Place, name: &str) -> Result<PathBuf> {
     let file = format!("{}.{name}.json", place.instance);
     if let Some(folder) = of_unit() {
@@ -108,12 +109,12 @@ pub fn path(place: &Place, name: &str) -> Result<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
     let folder = base.map(|base| base.join("pgcellar")).ok_or_else(|| {
-        Error::new(Kind::CannotWrite, "there is no folder for what is to be remembered")
+        Error::new(Kind::CannotWrite, "there is no folder for the state")
             .hint("set STATE_DIRECTORY to one that pgcellar may write to")
     })?;
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     let made = made.map_err(|error| Error::write(folder.display(), &error));
-    // Where the root is read-only, or the user has no name, there is still the folder for what outlives a start.
+    // With a read-only root, or a user without a name, /var/tmp still survives a restart.
     let folder = made.map(|()| folder).or_else(|error| runtime_folder::private("/var/tmp").map_err(|_| error))?;
     Ok(folder.join(file))
 }

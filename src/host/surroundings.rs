@@ -1,4 +1,4 @@
-//! Where this process runs, as far as advice depends on it: whoever reads a command must be able to type it.
+//! Where this process runs, for the commands in messages: the reader must be able to run them as they are.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use crate::config::variables::SCHEDULED;
 use crate::host::orphans::parent_of;
 use crate::shell_word::path_word;
 
-/// Set by container managers, and by our images (<https://systemd.io/CONTAINER_INTERFACE/>). A booted systemd takes it away
-/// from its services.
+/// Set by container managers, and by pgcellar's images (<https://systemd.io/CONTAINER_INTERFACE/>). A booted systemd
+/// removes it for its services.
 const CONTAINER: &str = "container";
 
 /// Kubernetes sets it in every container of a pod.
@@ -23,11 +23,11 @@ const DEFAULT_INSTANCE: &str = "main";
 pub enum Surroundings {
     /// A host that systemd has booted.
     Systemd,
-    /// A container of this host name, which is its own name or id unless someone gave it another one.
+    /// A container of this host name, which is its name or ID unless set otherwise.
     Container(String),
     /// A pod of this name.
     Pod(String),
-    /// A container, of whatever kind, that has this one thing to do and is gone then.
+    /// A container of any kind that runs this one command and ends.
     Job,
     /// A host with another init.
     #[default]
@@ -35,7 +35,7 @@ pub enum Surroundings {
 }
 
 impl Surroundings {
-    /// Looks where we are.
+    /// Detects where this process runs.
     pub fn here() -> Self {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -49,7 +49,7 @@ impl Surroundings {
         }
     }
 
-    /// Whether this is a container of whatever kind.
+    /// Whether this is a container of any kind.
     pub fn is_container(&self) -> bool {
         matches!(self, Surroundings::Container(_) | Surroundings::Pod(_) | Surroundings::Job)
     }
@@ -66,18 +66,18 @@ impl Surroundings {
         }
     }
 
-    /// What shows the log of a unit, or of the container that has the task in its place.
+    /// The command that shows the log of a unit, or of the container that runs the task instead.
     pub fn log(&self, unit: &str) -> String {
         match self {
             Surroundings::Systemd => format!("journalctl -u {unit}"),
             Surroundings::Container(name) => format!("docker logs {name}"),
             Surroundings::Pod(name) => format!("kubectl logs {name}"),
             Surroundings::Job => "the log of its container".to_owned(),
-            Surroundings::Shell => "the log of whatever started it".to_owned(),
+            Surroundings::Shell => "the log of the program that started it".to_owned(),
         }
     }
 
-    /// What shows the log of the sandbox of drills.
+    /// The command that shows the log of the drills' sandbox.
     pub fn sandbox_log(&self) -> &'static str {
         match self {
             Surroundings::Systemd => "journalctl -u 'pgcellar-drill-sandbox@*'",
@@ -88,7 +88,7 @@ impl Surroundings {
         }
     }
 
-    /// How the sandbox of drills is started.
+    /// How to start the drills' sandbox.
     pub fn start_sandbox(&self) -> &'static str {
         match self {
             Surroundings::Systemd => {
@@ -105,8 +105,8 @@ impl Surroundings {
         }
     }
 
-    /// What gives folders, with all that is in them, to the user that we run as. A folder that others may have files in is not
-    /// given away.
+    /// The command that gives folders with their contents to this process's user. None is given for a folder where
+    /// others may have files.
     pub fn give(&self, folders: &[&Path]) -> String {
         let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         if let Some(folder) = folders.iter().find(|folder| !is_for_backups(folder)) {
@@ -126,7 +126,7 @@ impl Surroundings {
         }
     }
 
-    /// What lets us write to a folder that is mounted read-only.
+    /// How to make a folder writable that is mounted read-only.
     pub fn mount_writable(&self, folder: &Path) -> String {
         let (word, folder) = (path_word(folder), folder.display());
         match self {
@@ -144,7 +144,7 @@ impl Surroundings {
         }
     }
 
-    /// How PostgreSQL's client programs of a major version get here.
+    /// How to install PostgreSQL's client programs of a major version.
     pub fn client_programs(&self, major: u32) -> String {
         match self.is_container() {
             true => format!("build the image with {major} in PG_VERSIONS"),
@@ -152,7 +152,7 @@ impl Surroundings {
         }
     }
 
-    /// How the server of a major version gets here, for drills.
+    /// How to install the server of a major version, for drills.
     pub fn server_programs(&self, major: u32) -> String {
         match self.is_container() {
             true => format!("build the sandbox's image with {major} in PG_SERVER"),
@@ -160,7 +160,7 @@ impl Surroundings {
         }
     }
 
-    /// Whether and when a task runs, and where that is set.
+    /// Where to see whether and when a task runs.
     pub fn schedule(&self, task: &str, variable: &str, instance: &str) -> String {
         match self {
             Surroundings::Systemd => format!("systemctl status pgcellar-{task}@{instance}.timer"),
@@ -169,15 +169,15 @@ impl Surroundings {
     }
 }
 
-/// Whether we are the very program that the container was started for, and not its scheduler. What is run in a container by
-/// `docker exec` has no parent there.
+/// Whether this process is the command that the container was started for, and not its scheduler. What `docker exec`
+/// runs has no parent in the container.
 fn is_job() -> bool {
     let stays = std::env::args_os().any(|argument| argument == "schedule" || argument == "drill-sandbox");
     !stays && std::env::var_os(SCHEDULED).is_none() && is_of_init()
 }
 
-/// Whether the container's first process has started us, itself or by others that only hand our command on: Docker's own init
-/// comes before that of the image.
+/// Whether the container's first process started this one, directly or by processes that only pass the command on:
+/// Docker's own init comes before that of the image.
 fn is_of_init() -> bool {
     let arguments: Vec<Vec<u8>> = std::env::args_os().skip(1).map(|argument| argument.into_encoded_bytes()).collect();
     let mut process = rustix::process::getpid();
@@ -186,19 +186,19 @@ fn is_of_init() -> bool {
             return true;
         }
         match parent_of(process) {
-            Some(parent) if parent.is_init() || hands_on(parent, &arguments) => process = parent,
+            Some(parent) if parent.is_init() || passes_on(parent, &arguments) => process = parent,
             _ => return false,
         }
     }
 }
 
 /// Whether the command line of a process ends with these arguments.
-fn hands_on(process: Pid, arguments: &[Vec<u8>]) -> bool {
+fn passes_on(process: Pid, arguments: &[Vec<u8>]) -> bool {
     let line = std::fs::read(format!("/proc/{}/cmdline", process.as_raw_nonzero())).unwrap_or_default();
     ends_with(&line, arguments)
 }
 
-/// The arguments of a command line have a zero behind each (`proc_pid_cmdline(5)`).
+/// Each argument in the file is followed by a zero byte (`proc_pid_cmdline(5)`).
 fn ends_with(line: &[u8], arguments: &[Vec<u8>]) -> bool {
     let line = line.strip_suffix(&[0]).unwrap_or(line);
     let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
@@ -207,7 +207,7 @@ fn ends_with(line: &[u8], arguments: &[Vec<u8>]) -> bool {
         && words.iter().rev().zip(arguments.iter().rev()).all(|(word, own)| word == own)
 }
 
-/// Whether a folder is one of those that pgcellar is set up with, or has nothing but what its name or a dump's tells.
+/// Whether a folder belongs to pgcellar: one of its usual folders, or one that contains only files named as its own or as dumps.
 fn is_for_backups(folder: &Path) -> bool {
     let usual = ["/backups", "/var/log/backup", "/var/backups/pgcellar"];
     let is_dump = |name: &str| [".dump", ".sql", ".manifest.json", ".pgcellar"].iter().any(|part| name.contains(part));
@@ -242,7 +242,7 @@ mod tests {
             (Surroundings::Systemd, "pgcellar -i main list", "journalctl -u pgcellar-backup@main"),
             (container, "docker exec shop_backup pgcellar list", "docker logs shop_backup"),
             (Surroundings::Pod("p-1".to_owned()), "kubectl exec p-1 -- pgcellar list", "kubectl logs p-1"),
-            (Surroundings::Shell, "pgcellar list", "the log of whatever started it"),
+            (Surroundings::Shell, "pgcellar list", "the log of the program that started it"),
         ] {
             assert_eq!((place.call("main", "list"), place.log("pgcellar-backup@main")), (call.into(), log.into()));
             assert!(place.call("shop", "list").contains("-i shop list"));

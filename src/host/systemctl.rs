@@ -1,4 +1,5 @@
-//! Asks systemd for the properties of units (`systemctl(1)`, "show", which is made for programs; `org.freedesktop.systemd1(5)`).
+//! Asks systemd for the properties of units (`systemctl(1)`, "show", which is made for programs;
+//! `org.freedesktop.systemd1(5)`).
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +12,8 @@ use crate::calendar::systemd;
 /// How long systemd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The properties of these units, or of those that are loaded and fit a pattern; where no systemd runs, nothing is told. `Id` must be among the properties.
+/// The properties of these units, or of loaded ones that match a pattern; empty where no systemd runs. `Id` must be
+/// among the properties.
 pub async fn show(units: impl IntoIterator<Item = String>, properties: &str) -> Vec<UnitProperties> {
     if !is_booted() {
         return Vec::new();
@@ -38,7 +40,7 @@ pub fn is_booted() -> bool {
 fn command(units: impl IntoIterator<Item = String>, properties: &str) -> Command {
     let mut command = Command::new("systemctl");
     command.arg("show").arg(format!("--property={properties}")).arg("--").args(units);
-    // Times are then in UTC, whose form is known.
+    // This makes it print times in UTC, in a fixed form.
     command.env("LC_ALL", "C").env("TZ", "UTC").env("SYSTEMD_BUS_TIMEOUT", "10s");
     command.stdin(Stdio::null()).stderr(Stdio::null());
     command
@@ -54,7 +56,7 @@ fn answered(output: Option<std::process::Output>) -> Vec<UnitProperties> {
     )
 }
 
-/// What `systemctl show` prints of one unit.
+/// The output of `systemctl show` for one unit.
 #[derive(Clone, Debug, Default)]
 pub struct UnitProperties(String);
 
@@ -62,7 +64,7 @@ fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     line.strip_prefix(name)?.strip_prefix('=')
 }
 
-/// Reads what `systemctl show` prints: an empty line stands between units.
+/// Parses the output of `systemctl show`: an empty line separates units.
 pub fn parse(output: &str) -> Vec<UnitProperties> {
     output
         .split("\n\n")
@@ -72,7 +74,7 @@ pub fn parse(output: &str) -> Vec<UnitProperties> {
 }
 
 impl UnitProperties {
-    /// The value of a property; that of one which the unit does not have is empty.
+    /// The value of a property; empty if the unit does not have it.
     pub fn get(&self, name: &str) -> &str {
         self.0.lines().find_map(|line| value(line, name)).unwrap_or_default()
     }

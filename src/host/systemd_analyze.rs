@@ -1,4 +1,5 @@
-//! Asks systemd when calendar expressions come (`systemd-analyze(1)`, "calendar"): only systemd itself knows what they mean.
+//! Asks systemd when calendar expressions elapse (`systemd-analyze(1)`, "calendar"): only systemd itself interprets
+//! them.
 
 use std::io;
 use std::process::{Command, Output, Stdio};
@@ -14,15 +15,15 @@ use crate::printable::printable;
 /// How long the program may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long to wait before looking again whether it has ended.
+/// How long to wait before checking again whether it has ended.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What is asked.
+/// A question about calendar expressions.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// Calendar expressions, as for `OnCalendar=`.
     pub expressions: &'a [String],
-    /// How many runs of each.
+    /// How many runs of each to return.
     pub number: usize,
     /// The moment after which they come.
     pub after: Timestamp,
@@ -31,8 +32,8 @@ pub struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// The runs, in their order; none where the expressions do not come any more. The kind of the error tells whether systemd
-    /// refuses the expressions or is not there.
+    /// The runs, in their order; empty if the expressions never elapse again. The error is `Config` if systemd refuses
+    /// the expressions, and `System` if it cannot be asked.
     pub async fn ask(&self) -> Result<Vec<Timestamp>> {
         let mut command = tokio::process::Command::from(self.command());
         match tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await {
@@ -44,8 +45,7 @@ impl Question<'_> {
         }
     }
 
-    /// The same for the generator, which waits for nothing else, and not longer than until then. An answer that does not come in
-    /// time is `TryAgain`.
+    /// The same for the generator, blocking until that moment at most. A late answer is `TryAgain`.
     pub fn ask_blocking(&self, until: Instant) -> Result<Vec<Timestamp>> {
         self.answer(output(&mut self.command(), until)?)
     }
@@ -70,11 +70,11 @@ impl Question<'_> {
     fn answer(&self, output: io::Result<Output>) -> Result<Vec<Timestamp>> {
         let output = output.map_err(|error| {
             Error::new(Kind::System, format!("cannot run systemd-analyze: {}", reason(&error)))
-                .hint("it is of the package systemd; cron lines need no systemd")
+                .hint("it is part of the package systemd; cron lines do not need it")
         })?;
         if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let message = format!("systemd does not take the schedule: {}", printable(said.trim()));
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            let message = format!("systemd does not accept the schedule: {}", printable(stderr.trim()));
             return Err(
                 Error::new(Kind::Config, message).hint("a cron line has five fields; systemd.time(7) has the others")
             );
@@ -83,8 +83,8 @@ impl Question<'_> {
     }
 }
 
-/// What a program prints that prints little; it is killed if it runs longer. What it may have begun still holds its pipes then, so
-/// that nothing of them is read.
+/// The output of a program that prints little; it is killed if it runs longer. Its output is not read then, since its
+/// own children may still hold the pipes.
 fn output(command: &mut Command, until: Instant) -> Result<io::Result<Output>> {
     let late = || Err(Error::new(Kind::TryAgain, "systemd-analyze did not answer in time"));
     if Instant::now() >= until {
@@ -106,19 +106,19 @@ fn output(command: &mut Command, until: Instant) -> Result<io::Result<Output>> {
     }
 }
 
-/// An expression without the zone at its end. For a zone that stands in it, the program starts a process of its own for each
-/// run, which takes 30 times as long as the same by `TZ`.
+/// Splits the zone off the end of an expression. For a zone in the expression, the program starts a process for each
+/// run, which takes 30 times as long as `TZ`.
 fn with_zone(expression: &str) -> Option<(&str, &str)> {
     let (rest, zone) = expression.trim_end().rsplit_once(' ')?;
     (zone.contains('/') && TimeZone::get(zone).is_ok()).then_some((rest, zone))
 }
 
-/// Refuses a schedule that no timer can have: a cron line or a calendar expression, with a comment or not. Where systemd is not,
-/// of a calendar expression nothing is known.
+/// Refuses a schedule that no timer can have: a cron line or a calendar expression, with or without a comment. Without
+/// systemd, a calendar expression cannot be checked.
 pub async fn usable(schedule: &str) -> Result<()> {
     let expressions = on_calendar(schedule)?;
     if is_cron(schedule) {
-        // Those that never come are refused.
+        // `on_calendar` refuses cron lines that never come.
         return Ok(());
     }
     match (Question { expressions: &expressions, number: 2, after: Timestamp::now(), as_timers: true }).ask().await {
@@ -128,19 +128,18 @@ pub async fn usable(schedule: &str) -> Result<()> {
     }
 }
 
-/// Refuses a schedule with these coming runs, of which at least two were asked for, if it does not come again and again: its
-/// timer would stop for good.
+/// Refuses a schedule with less than two of these next runs, of which at least two were requested: its timer would stop for good.
 pub fn must_come_again(expressions: &[String], runs: &[Timestamp]) -> Result<()> {
     let expression = printable(&expressions.join(" and "));
     let message = match runs {
-        [] => format!("the schedule '{expression}' does not come any more"),
+        [] => format!("the schedule '{expression}' never elapses again"),
         [last] => {
             let last = last.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string();
-            format!("the schedule '{expression}' comes once more, at {last}, and then never again")
+            format!("the schedule '{expression}' elapses only once more, at {last}")
         }
         _ => return Ok(()),
     };
-    Err(Error::new(Kind::Config, message).hint("a schedule comes again and again, as *-*-* 02:00:00 and 0 2 * * * do"))
+    Err(Error::new(Kind::Config, message).hint("a schedule must elapse repeatedly, as *-*-* 02:00:00 and 0 2 * * * do"))
 }
 
 #[cfg(test)]
@@ -153,8 +152,8 @@ mod tests {
         let late = output(Command::new("sleep").arg("600"), begun + Duration::from_millis(100)).unwrap_err();
         assert_eq!(late.kind(), Kind::TryAgain);
         assert!(begun.elapsed() < Duration::from_secs(60), "it was waited for");
-        let said = output(Command::new("echo").arg("x"), begun + Duration::from_secs(600)).unwrap().unwrap();
-        assert_eq!(said.stdout, b"x\n");
+        let echoed = output(Command::new("echo").arg("x"), begun + Duration::from_secs(600)).unwrap().unwrap();
+        assert_eq!(echoed.stdout, b"x\n");
         let missing = output(&mut Command::new("/nonexistent/program"), begun + Duration::from_secs(600)).unwrap();
         assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
     }

@@ -1,8 +1,8 @@
 //! Runs a verb as an instance: under its user, with its settings, credentials and confinement, by systemd-run(1).
 //!
-//! The transient unit is called `pgcellar-VERB-PID@INSTANCE.service`, so the drop-ins of `pgcellar-.service.d` hold for it
-//! as for the tasks that timers start (`systemd.unit(5)`, on names that are cut at a dash). What a unit has of its
-//! instance, it has from [`unit`].
+//! The transient unit is called `pgcellar-VERB-PID@INSTANCE.service`, so the drop-ins of `pgcellar-.service.d` apply to
+//! it as to the tasks that timers start (`systemd.unit(5)`, on names truncated at a dash). What a unit gets from its
+//! instance is defined in [`unit`].
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,9 +12,10 @@ use crate::config::env_file::EnvFile;
 use crate::config::variables::UNIT_STARTED;
 use crate::error::{Error, Kind, Result, reason};
 use crate::host::start_report;
-use crate::host::start_report::{Awaited, Program};
+use crate::host::start_report::{ProgramOutcome, ReportSocket};
+use crate::host::unit::confinement;
+use crate::host::unit::confinement::NamedFiles;
 use crate::host::unit::drop_in::{self, DropIn};
-use crate::host::unit::named_files::{self, NamedFiles};
 use crate::host::unit::{self, SETTINGS};
 use crate::host::{mounts, systemctl, unit_failure};
 use crate::printable::printable;
@@ -23,50 +24,51 @@ use crate::stop::Stop;
 /// Where drills find their sandbox; only its socket starts one.
 const SANDBOX: &str = "pgcellar-drill-sandbox.socket";
 
-/// What to run as which instance.
+/// A command line to run as an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceCall {
     /// Instance.
     pub instance: String,
     /// Name of the verb.
     pub verb: String,
-    /// User other than the instance's own, such as the server's superuser: it may read every backup and nothing else of
-    /// others.
+    /// User other than the instance's own, such as the server's superuser: it may read every backup, and no other files
+    /// of other users.
     pub user: Option<String>,
     /// The whole command line behind the program's name.
     pub arguments: Vec<OsString>,
-    /// Files to read that stand in it, by their absolute paths.
+    /// Files that it reads, by their absolute paths.
     pub files: Vec<PathBuf>,
-    /// The file to write that stands in it.
+    /// The file that it writes.
     pub output: Option<PathBuf>,
 }
 
-/// Whether this process can hand a verb to systemd: it is root's, systemd runs, and no unit is the verb's already.
+/// Whether this process can run a verb by systemd: it is root's, systemd is booted, and the process is not in such a
+/// unit already.
 pub fn possible() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     is_root && systemctl::is_booted() && !start_report::is_expected()
 }
 
-/// Whether the system knows this user; systemd alone would only say 217.
+/// Refuses a user that does not exist; systemd alone would only return 217.
 fn must_exist(user: &str) -> Result<()> {
     let known = Command::new("getent").args(["passwd", "--", user]).stdin(Stdio::null()).output();
     match known {
         Ok(output) if !output.status.success() => {
             Err(Error::new(Kind::Usage, format!("there is no user '{}' on this host", printable(user))))
         }
-        // Without getent, systemd tells.
+        // Without getent, systemd reports it.
         _ => Ok(()),
     }
 }
 
-/// Runs the verb, and ends with its own exit code.
+/// Runs the verb, and returns its exit code.
 ///
 /// # Errors
-/// Whatever keeps the verb from being run, and a signal that ended it.
+/// If the verb cannot be run, or a signal ended it.
 pub fn run(call: &InstanceCall) -> Result<ExitCode> {
     call.user.as_deref().map_or(Ok(()), must_exist)?;
     can_be_written(call.output.as_deref())?;
-    call.files.iter().try_for_each(|path| named_files::must_be_handed_in(path))?;
+    call.files.iter().try_for_each(|path| confinement::must_be_handed_in(path))?;
     let program = std::env::current_exe()
         .map_err(|error| Error::new(Kind::System, format!("cannot find the path of this program: {error}")))?;
     let path = unit::settings(&call.instance);
@@ -76,21 +78,21 @@ pub fn run(call: &InstanceCall) -> Result<ExitCode> {
     let (folders, faults) = unit::folders(&call.instance, &file);
     faults.iter().for_each(|fault| log::warn!("{}: {fault}", path.display()));
     mounts::mount(&folders);
-    let unit = Unit { call, folders };
+    let unit = TransientUnit { call, folders };
     let _drop_in = DropIn::write(&unit.name(), &unit.overrides())?;
     let cannot =
         |error: std::io::Error| Error::new(Kind::System, format!("cannot run systemd-run: {}", reason(&error)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
     runtime.block_on(async {
-        let awaited = Awaited::listen(&unit.name())?;
-        let code = wait(&unit.words(&program, awaited.path()), &unit.name()).await;
-        explained(code?, awaited.program().await, &unit)
+        let report = ReportSocket::listen(&unit.name())?;
+        let code = wait(&unit.words(&program, report.path()), &unit.name()).await;
+        explained(code?, report.program().await, &unit)
     })
 }
 
 /// Refuses a file that the unit cannot see.
 fn can_be_written(output: Option<&Path>) -> Result<()> {
-    use unit::named_files::{HOMES, TEMPORARY};
+    use confinement::{HOMES, TEMPORARY};
     let Some(path) = output else { return Ok(()) };
     match HOMES.iter().chain(TEMPORARY).find(|folder| path.starts_with(folder)) {
         Some(folder) => Err(Error::new(
@@ -102,7 +104,8 @@ fn can_be_written(output: Option<&Path>) -> Result<()> {
     }
 }
 
-/// The exit code of systemd-run, once it has ended; none if a signal has ended it. Being told to stop, it stops the unit.
+/// The exit code of systemd-run, once it has ended; none if a signal ended it. On a signal to this process it stops the
+/// unit.
 async fn wait(words: &[OsString], unit: &str) -> Result<Option<u8>> {
     let cannot =
         |error: std::io::Error| Error::new(Kind::System, format!("cannot run systemd-run: {}", reason(&error)));
@@ -120,44 +123,44 @@ async fn wait(words: &[OsString], unit: &str) -> Result<Option<u8>> {
     Ok(ended.map_err(cannot)?.code().and_then(|code| u8::try_from(code).ok()))
 }
 
-/// The verb's exit code, which the program itself has told: that of systemd-run says nothing of its own.
-fn explained(code: Option<u8>, program: Program, unit: &Unit<'_>) -> Result<ExitCode> {
+/// The verb's exit code as the program itself has sent it: that of systemd-run is ambiguous.
+fn explained(code: Option<u8>, program: ProgramOutcome, unit: &TransientUnit<'_>) -> Result<ExitCode> {
     let name = unit.name();
-    let look = format!("journalctl -u '{name}' and systemctl list-units --failed tell more");
+    let hint = format!("journalctl -u '{name}' and systemctl list-units --failed have details");
     let failed = |what: String, hint: String| Err(Error::new(Kind::System, what).hint(hint));
     let why = code.and_then(|code| unit_failure::of_status(code.into(), &unit.call.instance));
     match (program, code, why) {
-        (Program::Ended(status), ..) => Ok(ExitCode::from(status)),
-        (Program::BrokenOff, ..) => {
-            failed(format!("{name} was ended by a signal or a limit of the unit, perhaps for lack of memory"), look)
+        (ProgramOutcome::Ended(status), ..) => Ok(ExitCode::from(status)),
+        (ProgramOutcome::Interrupted, ..) => {
+            failed(format!("{name} was ended by a signal or a limit of the unit, perhaps for lack of memory"), hint)
         }
-        (Program::NotStarted, _, Some(why)) => failed(format!("{name} was not run: {}", why.what), why.hint),
-        (Program::NotStarted, Some(0), _) => failed(
+        (ProgramOutcome::NotStarted, _, Some(why)) => failed(format!("{name} was not run: {}", why.what), why.hint),
+        (ProgramOutcome::NotStarted, Some(0), _) => failed(
             format!("systemd did not start {name}: something that it needs failed, or it was stopped before it began"),
-            look,
+            hint,
         ),
-        // systemd-run has said why.
-        (Program::NotStarted, ..) => failed(
+        // systemd-run has printed the reason.
+        (ProgramOutcome::NotStarted, ..) => failed(
             format!("systemd rejected {name}"),
-            "the lines above tell why; a drop-in for the task's unit holds for this call too".to_owned(),
+            "the lines above say why; a drop-in for the task's unit holds for this call too".to_owned(),
         ),
     }
 }
 
 /// The transient unit of a call.
-struct Unit<'a> {
+struct TransientUnit<'a> {
     call: &'a InstanceCall,
     /// Folders that it may write.
     folders: Vec<String>,
 }
 
-impl Unit<'_> {
+impl TransientUnit<'_> {
     fn name(&self) -> String {
         let InstanceCall { instance, verb, user, .. } = self.call;
         let number = std::process::id();
         match user {
             // `pgcellar-as-.service.d` takes the user from the end of the name.
-            Some(user) => format!("pgcellar-as-{verb}-{number}-{}@{instance}.service", escape(user)),
+            Some(user) => format!("pgcellar-as-{verb}-{number}-{}@{instance}.service", unit::escaped(user, b":_")),
             None => format!("pgcellar-{verb}-{number}@{instance}.service"),
         }
     }
@@ -168,7 +171,7 @@ impl Unit<'_> {
         for name in unit::CREDENTIALS {
             properties.push(format!("LoadCredential={name}:pgcellar.{instance}.{name}"));
             properties.push(format!("LoadCredentialEncrypted={name}.encrypted:pgcellar.{instance}.{name}.encrypted"));
-            // As in the units: one that is missing is no line in the journal.
+            // As in the units: without it, a missing one is logged to the journal.
             properties.push(format!("SetCredential={name}:\\n"));
             properties.push(format!("SetCredential={name}.encrypted:\\n"));
         }
@@ -181,19 +184,19 @@ impl Unit<'_> {
         properties.extend(
             self.folders.iter().map(|folder| format!("ReadWritePaths={}", unit::quoted(&format!("-{folder}")))),
         );
-        // Of a new file the folder is written to.
+        // A new file needs a writable folder.
         if let Some(folder) = output.as_deref().and_then(Path::parent).and_then(Path::to_str) {
             properties.push(format!("ReadWritePaths={}", unit::quoted(&format!("-{folder}"))));
         }
         if verb == "drill" {
-            // As in the drill's unit, without which nothing has started it since the boot.
+            // As in the drill's unit: nothing else may have started it since the boot.
             properties.push(format!("Wants={SANDBOX}"));
             properties.push(format!("After={SANDBOX}"));
         }
         properties
     }
 
-    /// What must count more than the drop-ins of all units of pgcellar.
+    /// What must override the drop-ins of all units of pgcellar.
     fn overrides(&self) -> Vec<String> {
         let InstanceCall { instance, verb, user, files, .. } = self.call;
         let mut overrides = drop_in::assignments(verb, instance);
@@ -213,12 +216,6 @@ impl Unit<'_> {
         all.extend(arguments.iter().cloned());
         all
     }
-}
-
-/// A text as a part of a unit's name (`systemd-escape(1)`).
-fn escape(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("\\x{byte:02x}") }).collect()
 }
 
 #[cfg(test)]
@@ -243,7 +240,7 @@ mod tests {
     fn words_of(verb: &str, user: Option<&str>, env: &str) -> Vec<String> {
         let call = call(verb, user);
         let (folders, _) = unit::folders("shop", &EnvFile::parse(env));
-        let unit = Unit { call: &call, folders };
+        let unit = TransientUnit { call: &call, folders };
         let words = unit.words(Path::new("/usr/bin/pgcellar"), Path::new("/run/call"));
         words.into_iter().map(|word| word.into_string().unwrap()).collect()
     }
@@ -269,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn another_user_stands_in_the_name_of_the_unit() {
+    fn another_user_is_part_of_the_name_of_the_unit() {
         let unit = |user| words(Some(user), "").into_iter().find(|word| word.starts_with("--unit=")).unwrap();
         let begin = format!("--unit=pgcellar-as-restore-{}-", std::process::id());
         assert_eq!(unit("postgres"), format!("{begin}postgres@shop.service"));
@@ -279,16 +276,16 @@ mod tests {
     #[test]
     fn only_the_verb_itself_can_end_well() {
         let call = call("list", None);
-        let unit = Unit { call: &call, folders: Vec::new() };
+        let unit = TransientUnit { call: &call, folders: Vec::new() };
         let end = |code, program| explained(code, program, &unit).map_err(|error| error.to_string());
-        assert_eq!(end(Some(0), Program::Ended(66)).unwrap(), ExitCode::from(66));
-        assert_eq!(end(Some(1), Program::Ended(0)).unwrap(), ExitCode::SUCCESS);
+        assert_eq!(end(Some(0), ProgramOutcome::Ended(66)).unwrap(), ExitCode::from(66));
+        assert_eq!(end(Some(1), ProgramOutcome::Ended(0)).unwrap(), ExitCode::SUCCESS);
         for (code, program, part) in [
-            (Some(0), Program::NotStarted, "something that it needs"),
-            (Some(243), Program::NotStarted, "243"),
-            (Some(1), Program::NotStarted, "lines above"),
-            (Some(0), Program::BrokenOff, "signal"),
-            (None, Program::BrokenOff, "signal"),
+            (Some(0), ProgramOutcome::NotStarted, "something that it needs"),
+            (Some(243), ProgramOutcome::NotStarted, "243"),
+            (Some(1), ProgramOutcome::NotStarted, "lines above"),
+            (Some(0), ProgramOutcome::Interrupted, "signal"),
+            (None, ProgramOutcome::Interrupted, "signal"),
         ] {
             assert!(end(code, program).unwrap_err().contains(part), "{code:?} {program:?}");
         }

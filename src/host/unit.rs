@@ -1,5 +1,5 @@
-//! What a unit of an instance has: the folders that it may write, and its credentials. The generator writes it into drop-ins
-//! for the packaged units, and `pgcellar -i` into a transient one, both from here.
+//! What a unit gets from its instance: the folders that it may write, and its credentials. The generator writes it into
+//! drop-ins for the packaged units, and `pgcellar -i` into a transient unit, both from here.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,8 @@ use crate::config::env_file::EnvFile;
 use crate::printable::printable;
 use crate::redacted::redacted;
 
+pub mod confinement;
 pub mod drop_in;
-pub mod named_files;
 
 /// Where the instances' settings are.
 pub const SETTINGS: &str = "/etc/pgcellar";
@@ -32,18 +32,18 @@ pub fn settings(instance: &str) -> PathBuf {
     Path::new(SETTINGS).join(format!("{instance}.env"))
 }
 
-/// Where backups of an instance are if its settings do not say.
+/// Where backups of an instance are by default.
 pub fn usual_folder(instance: &str) -> PathBuf {
     Path::new("/var/backups/pgcellar").join(instance)
 }
 
-/// Whether systemd started this very process as a unit's, as systemd-run has it do for people (`systemd.exec(5)`,
+/// Whether systemd started this process itself as that of a unit, as with systemd-run (`systemd.exec(5)`,
 /// `$SYSTEMD_EXEC_PID`).
 pub fn is_own() -> bool {
     std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string())
 }
 
-/// Whether that unit is one of pgcellar's: its variables are those of the instance's file, and systemd's.
+/// Whether that unit is one of pgcellar's, so that all variables are systemd's or from the instance's file.
 pub fn is_of_instance() -> bool {
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let unit = |line: &str| {
@@ -52,7 +52,7 @@ pub fn is_of_instance() -> bool {
     is_own() && groups.lines().any(unit)
 }
 
-/// The folders that the tasks of an instance may write, with what is wrong with those that no unit can have.
+/// The folders that the tasks of an instance may write, and errors for paths that no unit can use.
 pub fn folders(instance: &str, file: &EnvFile) -> (Vec<String>, Vec<String>) {
     let (mut folders, mut faults) = (Vec::new(), Vec::new());
     let usual = usual_folder(instance).display().to_string();
@@ -73,10 +73,10 @@ pub fn folders(instance: &str, file: &EnvFile) -> (Vec<String>, Vec<String>) {
     (folders, faults)
 }
 
-/// Why systemd does not take a path for a unit.
+/// Why systemd does not accept a path for a unit.
 pub fn why_unusable(path: &str) -> Option<&'static str> {
     match path {
-        path if !path.starts_with('/') || path.contains(|c: char| c.is_control()) => Some("is no absolute path"),
+        path if !path.starts_with('/') || path.contains(|c: char| c.is_control()) => Some("is not an absolute path"),
         path if path.split('/').any(|part| part == "..") => Some("has '..' in it, and systemd ignores such a path"),
         _ => None,
     }
@@ -90,9 +90,16 @@ pub fn quoted(path: &str) -> String {
     }
 }
 
-/// A text of a unit file with nothing in it that is taken for a specifier (`systemd.unit(5)`, "Specifiers").
+/// A text for a unit file with specifiers escaped (`systemd.unit(5)`, "Specifiers").
 pub fn without_specifiers(text: &str) -> String {
     text.replace('%', "%%")
+}
+
+/// A part of a unit's name (`systemd-escape(1)`): all bytes but letters, digits and those in `plain` are escaped.
+pub fn escaped(text: &str, plain: &[u8]) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || plain.contains(&byte);
+    let byte = |byte: u8| if is_plain(byte) { char::from(byte).to_string() } else { format!("\\x{byte:02x}") };
+    text.bytes().map(byte).collect()
 }
 
 #[cfg(test)]
@@ -112,7 +119,7 @@ mod tests {
         assert_eq!(of(three), (vec!["/srv/a b".to_owned(), "/mnt/ram".to_owned()], vec![]));
         let (folders, faults) = of("BACKUP_DIR=backups\nRESTORE_STAGING_DIR=/srv/x\n");
         assert_eq!(folders, ["/srv/x"]);
-        assert_eq!(faults, ["BACKUP_DIR=backups is no absolute path"]);
+        assert_eq!(faults, ["BACKUP_DIR=backups is not an absolute path"]);
         let (folders, faults) = of("BACKUP_DIR=/srv/x/../x\n");
         assert!(folders.is_empty() && faults[0].starts_with("BACKUP_DIR=/srv/x/../x has '..' in it"), "{faults:?}");
     }

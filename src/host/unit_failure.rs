@@ -1,5 +1,6 @@
-//! Why systemd could not run a unit, and what to do about it. What systemd does between the fork and the program ends in exit
-//! statuses of its own, from 200 on (`systemd.exec(5)`, "Process Exit Codes"): then the program has said nothing.
+//! Why systemd could not run a unit, and what to do about it. If systemd fails between the fork and the program, it
+//! uses exit statuses of its own, from 200 on (`systemd.exec(5)`, "Process Exit Codes"), and the program has logged
+//! nothing.
 
 /// Why a unit's program did not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ const STEPS: &[(u16, &str, &str)] = &[
     (201, "NICE", "set its priority"),
     (202, "FDS", "pass its file descriptors on"),
     (203, "EXEC", "execute its program"),
-    (204, "MEMORY", "set it up, for want of memory"),
+    (204, "MEMORY", "set it up, for lack of memory"),
     (205, "LIMITS", "set its resource limits"),
     (206, "OOM_ADJUST", "set its OOM score"),
     (207, "SIGNAL_MASK", "set its signal mask"),
@@ -62,7 +63,7 @@ const STEPS: &[(u16, &str, &str)] = &[
     (245, "BPF", "attach its BPF programs"),
 ];
 
-/// What an exit status of systemd's own says; none if it is the program's. `instance` is the instance that the unit is for.
+/// The failure for an exit status of systemd's own; none if it is the program's. `instance` is the unit's instance.
 pub fn of_status(status: u16, instance: &str) -> Option<UnitFailure> {
     if !(FIRST..=LAST).contains(&status) {
         return None;
@@ -96,12 +97,12 @@ fn hint(status: u16, instance: &str) -> String {
 /// What to do about credentials that systemd could not load.
 pub fn credentials_hint(instance: &str) -> String {
     format!(
-        "as root, pgcellar config check -i {instance} names the file, what is wrong with it and the command that mends it"
+        "as root, pgcellar config check -i {instance} names the file, what is wrong with it and the command that repairs it"
     )
 }
 
-/// What systemd's result of a unit (`Result=` in `org.freedesktop.systemd1(5)`, `$SERVICE_RESULT` in `systemd.exec(5)`) says
-/// where no program of the unit has run; none if it says something else.
+/// What systemd's result of a unit (`Result=` in `org.freedesktop.systemd1(5)`, `$SERVICE_RESULT` in `systemd.exec(5)`)
+/// says where no program of the unit has run; none if it says something else.
 pub fn of_result(result: &str, instance: &str) -> Option<UnitFailure> {
     let (what, hint) = match result {
         "resources" => (

@@ -1,25 +1,26 @@
-//! `pgcellar alert`: tells people that a task has failed. Tasks never mail: what was killed cannot, and what ran by hand
-//! has somebody who sees it.
+//! `pgcellar alert`: mails that a task has failed. Tasks never mail themselves: a killed one cannot, and the user sees
+//! the result of one that is run by hand.
 //!
-//! An alert gets out whatever is broken: what it cannot find out it says, and what is wrong with its own settings it leaves out.
+//! An alert must be sent whatever is broken: it names what it cannot find out, and leaves out its own unusable
+//! settings.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::cli::AlertArgs;
+use crate::cli::{AlertArgs, PlaceArgs};
+use crate::config::usable_settings;
+use crate::config::usable_settings::Mail;
 use crate::config::{KnownMail, MailSettings, PingUrl, Place};
 use crate::error::{Error, Kind, Result};
 use crate::health::notified::{Notified, UNIT_FAILED};
 use crate::health::{Finding, Level};
 use crate::host::mail::{Letter, deliver};
 use crate::host::ping::Ping;
-use crate::host::run_log::Logged;
+use crate::host::run_log::RunLog;
 use crate::host::state::{StateFile, peek};
 use crate::stop::Stop;
 use crate::task::alert::context::Predecessor;
-use crate::task::monitor::fallback;
-use crate::task::usable_settings::{self, Mail};
 
 pub mod context;
 mod failure;
@@ -31,57 +32,63 @@ use failure::FailedTask;
 use last_good::LastGood;
 use letter::{Doubts, LogExcerpt};
 
-/// How long a monitor's run that mails is waited for.
+/// How long to wait for a run of the monitor that is mailing.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Mails that a task has failed, and remembers that it did. A mail that cannot be sent waits for the next run of the
-/// monitor.
-pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
+/// Mails that a task has failed, and records it. A mail that cannot be sent waits for the next run of the monitor.
+///
+/// Where systemd could not start the monitor itself, `monitor` mails what it can check without credentials, with the
+/// finding that the monitor does not run.
+pub async fn run(
+    args: &AlertArgs,
+    monitor: impl AsyncFn(&PlaceArgs, &MailSettings, Finding, &Stop) -> Result<()>,
+    stop: &Stop,
+) -> Result<()> {
     let (place, wrong_place) = usable_settings::place(&args.place);
     let mut failure = FailedTask::new(args, &place)?;
     let silent = match context::predecessor(&mut failure).await {
         Predecessor::HasSpoken => {
-            log::info!("the alert that failed has said itself what it could not do");
+            log::info!("the failed alert has logged what it could not do");
             return Ok(());
         }
         Predecessor::Silent(why, hint) => Some((why, hint)),
         Predecessor::None => None,
     };
     let state: Notified = peek(&place, Notified::NAME).unwrap_or_default();
-    let told = state.runs.get(failure.subject()).cloned();
-    context::lacking(&mut failure, told.as_deref()).await;
+    let reported = state.runs.get(failure.subject()).cloned();
+    context::lacking(&mut failure, reported.as_deref()).await;
     let logged = context::logged(args, &mut failure).await;
     ping(args, &failure, &logged).await;
 
     let Mail { settings, error } =
-        usable_settings::mail(&args.mail, &place.host, state.mail, usable_settings::are_there());
-    let Some(settings) = settings else { return untold(&failure, error) };
+        usable_settings::mail(&args.mail, &place.host, state.mail, usable_settings::any_is_set());
+    let Some(settings) = settings else { return no_mail(&failure, error) };
     let files = context::files(&failure);
     if failure.task == "monitor" && !failure.has_run() {
         let finding = unstarted(&failure, &files);
-        match fallback::notify(&args.place, &place, &settings, finding, stop).await {
+        match monitor(&args.place, &settings, finding, stop).await {
             Ok(()) => return Ok(()),
             Err(error) => log::error!("{error}"),
         }
     }
     let good = last_good(&place, &failure).await;
-    // Whoever drills or retains encrypted backups need not know for whom they are encrypted. What systemd says of a run that
-    // it has not started names nothing of a database.
+    // A drill or a run of retention may handle encrypted backups without having recipients set. systemd's messages
+    // about a run that was not started name nothing from inside a database.
     let encrypted = args.recipients.are_set() || good.as_ref().is_ok_and(|good| good.encrypted);
     let encrypted = encrypted && failure.has_run();
-    let told = match encrypted {
+    let excerpt = match encrypted {
         true => LogExcerpt::Concealed,
         false => logged.as_ref().map_or(LogExcerpt::Nothing, LogExcerpt::Lines),
     };
     let as_set = error.is_none();
     let doubts = Doubts { silent, files, settings: error.into_iter().chain(wrong_place).collect() };
-    let letter = letter::compose(&failure, told, &good.map(|good| good.backups), &doubts);
+    let letter = letter::compose(&failure, excerpt, &good.map(|good| good.backups), &doubts);
     let known = as_set.then(|| KnownMail::of(&args.mail)).filter(|_| args.mail.smtp_host.is_some());
     send(&place, &failure, &settings, letter, known, stop).await
 }
 
-/// Pings where the run could not. Lines of a run that may be encrypted stay here.
-async fn ping(args: &AlertArgs, failure: &FailedTask, logged: &Option<Result<Logged>>) {
+/// Pings in place of a run that could not. Lines of a run with encrypted backups are not sent.
+async fn ping(args: &AlertArgs, failure: &FailedTask, logged: &Option<Result<RunLog>>) {
     if !failure.is_silent() || failure.task != "backup" {
         return;
     }
@@ -92,37 +99,38 @@ async fn ping(args: &AlertArgs, failure: &FailedTask, logged: &Option<Result<Log
     ping.report_failure(&lines).await;
 }
 
-/// No mail can be sent.
-fn untold(failure: &FailedTask, error: Option<Error>) -> Result<()> {
+/// The result where no mail can be sent.
+fn no_mail(failure: &FailedTask, error: Option<Error>) -> Result<()> {
     let what = failure.in_short();
     match error {
-        Some(error) => Err(error.context(format!("nobody is told that {what}"))),
-        None if usable_settings::are_there() => {
-            log::info!("nobody is told that {what}: no mail is configured (SMTP_HOST, NOTIFICATION_EMAIL)");
+        Some(error) => Err(error.context(format!("cannot mail that {what}"))),
+        None if usable_settings::any_is_set() => {
+            log::info!("no mail is sent that {what}: no mail is configured (SMTP_HOST, NOTIFICATION_EMAIL)");
             Ok(())
         }
         None => {
-            let message = format!("nobody is told that {what}: there are no settings");
+            let message = format!("cannot mail that {what}: there are no settings");
             let instance = &failure.instance;
             Err(Error::new(Kind::Config, message).hint(format!("is /etc/pgcellar/{instance}.env there, and UTF-8?")))
         }
     }
 }
 
-/// What there is to restore from; on a disk that is missing there may be more than can be seen.
+/// The last good backups; an error if their disk is not mounted or the settings are missing, where the list would be
+/// wrong.
 async fn last_good(place: &Place, failure: &FailedTask) -> Result<LastGood> {
     let mounts = failure.lacking.iter().flatten().filter_map(|one| one.mount.as_ref());
     let directory = place.directory.as_deref();
     match mounts.map(|(mount, _)| mount).find(|mount| directory.is_some_and(|directory| directory.starts_with(mount))) {
         Some(mount) => Err(Error::new(Kind::Missing, format!("they are on the disk of {mount}, which is not mounted"))),
-        None if !failure.has_run() && !usable_settings::are_there() => {
+        None if !failure.has_run() && !usable_settings::any_is_set() => {
             Err(Error::new(Kind::Missing, "without settings it is not known where they are"))
         }
         None => last_good::find(place, &failure.databases).await,
     }
 }
 
-/// The finding that the monitor itself does not run.
+/// The finding that the monitor itself could not start.
 fn unstarted(failure: &FailedTask, files: &[Error]) -> Finding {
     let (how, hint) = failure.how();
     let problems: Vec<String> = files.iter().map(ToString::to_string).collect();
@@ -150,9 +158,9 @@ async fn send(
             log::error!("{also}");
             Err(error)
         }
-        // It was told: that this is not known costs a second mail at most.
+        // The mail was sent: that this was not recorded costs a second mail at most.
         (Ok(()), Err(error)) => {
-            log::warn!("the monitor may tell it again: {error}");
+            log::warn!("the monitor may report it again: {error}");
             Ok(())
         }
         (Ok(()), Ok(())) => Ok(()),

@@ -1,4 +1,4 @@
-//! `pgcellar calendar`: what a schedule means to systemd, and when it comes next.
+//! `pgcellar calendar`: a schedule as systemd's calendar expressions, and its next runs.
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -11,10 +11,10 @@ use crate::error::{Kind, Result};
 use crate::host::systemd_analyze::{Question, must_come_again};
 use crate::stdout;
 
-/// How far ahead days are looked at on which the clock skips a run: the clocks change twice in a year.
+/// How far ahead to search for days on which the clock skips a run: clocks change twice a year.
 const AHEAD_DAYS: i64 = 366;
 
-/// Prints the lines for `OnCalendar=` and the next runs, in the system's zone, and tells of the days on which the clock
+/// Prints the lines for `OnCalendar=` and the next runs, in the system's zone, and logs the days on which the clock
 /// skips one.
 pub async fn run(args: &CalendarArgs) -> Result<()> {
     if is_off(&args.schedule) {
@@ -29,7 +29,7 @@ pub async fn run(args: &CalendarArgs) -> Result<()> {
     if let Some(cron) = &cron {
         print_skipped(cron, now, &zone);
     }
-    // One more tells whether it comes again.
+    // One more shows whether it elapses again.
     let number = usize::from(args.iterations) + 1;
     let asked = Question { expressions: &expressions, number, after: now, as_timers: false }.ask().await;
     let runs: Vec<Timestamp> = match (asked, &cron) {
@@ -50,13 +50,13 @@ pub async fn run(args: &CalendarArgs) -> Result<()> {
     stdout::print(text)
 }
 
-/// Tells of the coming days on which the clock skips a run.
+/// Logs the coming days on which the clock skips a run.
 fn print_skipped(cron: &Cron, now: Timestamp, zone: &TimeZone) {
     let made_up = cron.made_up(now, AHEAD_DAYS, zone);
     for day in cron.skipped(now, AHEAD_DAYS, zone) {
         match made_up.iter().any(|run| run.to_zoned(zone.clone()).date() == day) {
-            true => log::info!("on {day} the clock skips a run: it comes right after, by an OnCalendar= of its own"),
-            false => log::warn!("on {day} the clock skips a run, and nothing comes in its place but the next one"),
+            true => log::info!("on {day} the clock skips a run: an OnCalendar= of its own makes up for it right after"),
+            false => log::warn!("on {day} the clock skips a run, and nothing makes up for it before the next one"),
         }
     }
 }

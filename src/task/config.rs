@@ -1,25 +1,13 @@
-//! `pgcellar config check`: everything that is wrong with settings, before a task meets it. No server, no bucket and no
-//! secret is needed, so that a system can be checked before it is built.
+//! `pgcellar config check`: prints every error of settings before a task runs with them.
 
 use std::path::Path;
 
 use crate::cli::{Cli, ConfigAction, ConfigArgs, ConfigCheckArgs};
-use crate::config::env_file::Assignment;
 use crate::config::instance_name;
 use crate::error::{Error, Kind, Result};
+use crate::host::settings_check::{self, Origin, SettingFindings, SettingsSource};
 use crate::host::unit;
 use crate::stdout;
-
-mod findings;
-mod names;
-mod paths;
-mod schedules;
-mod secrets;
-mod settings;
-mod source;
-
-use findings::SettingFindings;
-use source::{Origin, SettingsSource};
 
 /// Runs the action.
 pub async fn run(args: &ConfigArgs) -> Result<()> {
@@ -28,16 +16,15 @@ pub async fn run(args: &ConfigArgs) -> Result<()> {
     }
 }
 
-/// Prints what is found, one line each. Something that is wrong is an error, and a warning is none.
+/// Prints the findings, one a line. An error in the settings is an error of the verb; a warning is not.
 async fn check(args: &ConfigCheckArgs) -> Result<()> {
     let mut errors = 0;
-    for mut findings in sources(args)? {
-        match findings.source.take() {
-            Some(source) if args.names => names::misspelt_for_compose(&source, &Cli::variables(), &mut findings),
-            Some(source) => {
-                names::misspelt(&source, &Cli::variables(), &mut findings);
-                check_source(&source, &mut findings).await;
+    for (mut findings, source) in sources(args)? {
+        match source {
+            Some(source) if args.names => {
+                settings_check::misspelt_for_compose(&source, &Cli::variables(), &mut findings);
             }
+            Some(source) => settings_check::check(&source, &mut findings).await,
             None => {}
         }
         let text = findings.to_string();
@@ -58,32 +45,8 @@ async fn check(args: &ConfigCheckArgs) -> Result<()> {
     }
 }
 
-/// What is wrong with the environment, or to be said of it: whether it is a warning, and the text. `given` are variables
-/// whose values come from flags.
-pub async fn of_environment(given: Vec<(&str, String)>) -> Vec<(bool, String)> {
-    let mut findings = SettingsSource::of_environment();
-    if let Some(mut source) = findings.source.take() {
-        for (name, value) in given {
-            source.assignments.retain(|one| one.name != name);
-            source.assignments.push(Assignment { line: 0, name: name.to_owned(), value });
-        }
-        names::misspelt(&source, &Cli::variables(), &mut findings);
-        check_source(&source, &mut findings).await;
-    }
-    findings.into_texts()
-}
-
-/// What is wrong with the values in the environment, or to be said of them, in the same way; nothing of unknown variables.
-pub async fn of_values() -> Vec<(bool, String)> {
-    let mut findings = SettingsSource::of_environment();
-    if let Some(source) = findings.source.take() {
-        check_source(&source, &mut findings).await;
-    }
-    findings.into_texts()
-}
-
-/// What is checked: the files that are named, the file of the instance, or the environment, as in a container.
-fn sources(args: &ConfigCheckArgs) -> Result<Vec<SettingFindings>> {
+/// What to check: the files that are named, the file of the instance, or the environment, as in a container.
+fn sources(args: &ConfigCheckArgs) -> Result<Vec<(SettingFindings, Option<SettingsSource>)>> {
     if args.names {
         return Ok(args.files.iter().map(|path| SettingsSource::of_names(path)).collect());
     }
@@ -102,12 +65,13 @@ fn sources(args: &ConfigCheckArgs) -> Result<Vec<SettingFindings>> {
         false => args.files.clone(),
     };
     if files.is_empty() {
-        return Ok(vec![SettingsSource::of_environment()]);
+        let (findings, source) = SettingsSource::of_environment();
+        return Ok(vec![(findings, Some(source))]);
     }
     Ok(files.iter().map(|path| SettingsSource::of_file(path, origin(path, args.instance.as_deref()))).collect())
 }
 
-/// Whose file it is: that of an instance's units, if the instance is named or the file lies where theirs do.
+/// The origin of a file: the units of an instance, if the instance is named or the file is in the units' folder.
 fn origin(path: &Path, instance: Option<&str>) -> Origin {
     let of_units = || {
         let path = std::path::absolute(path).ok()?;
@@ -118,15 +82,4 @@ fn origin(path: &Path, instance: Option<&str>) -> Origin {
         Some(instance) => Origin::Units { instance },
         None => Origin::File,
     }
-}
-
-async fn check_source(source: &SettingsSource, findings: &mut SettingFindings) {
-    let declared = Cli::variables();
-    let known = crate::config::variables::known(&declared);
-    let values = names::check(source, &declared, findings);
-    schedules::check(source, &values, findings).await;
-    secrets::check(source, &values, findings);
-    secrets::check_credentials(source, findings).await;
-    let unreadable = paths::check(source, &values, findings);
-    settings::check(source, values, unreadable, &known, findings);
 }

@@ -1,7 +1,8 @@
-//! `pgcellar doctor`: tries out what backups need, by real acts, and says for each what is wrong and how to mend it.
+//! `pgcellar doctor`: tests what backups need by doing it, and prints for each check what is wrong and how to repair
+//! it.
 //!
-//! It takes no lock. What it writes are a file in the backup directory, and an object and an upload in the bucket, all called
-//! `.pgcellar-doctor-…`, and it removes them.
+//! It takes no lock. It writes a file to the backup directory, and an object and an upload to the bucket, all called
+//! `.pgcellar-doctor-…`, and removes them.
 
 use std::sync::Arc;
 
@@ -26,36 +27,36 @@ mod settings;
 use check::{Checks, DoctorReport};
 use services::Services;
 
-/// Checks the parts that are named, or all that are configured. Nothing that fails keeps the others from being checked; the
-/// exit code is the first failure's.
+/// Checks the parts that are named, or all that are configured. A failure does not stop the other checks; the exit code
+/// is that of the first failure.
 pub async fn run(args: &DoctorArgs, stop: &Stop) -> Result<()> {
     let mut report = DoctorReport::new(args.json);
-    let known = Arc::new(Services::new(args));
+    let services = Arc::new(Services::new(args));
     for part in parts(args) {
         let checks = match part {
-            // It takes its object away before it stops.
-            DoctorPart::S3 => s3::check(&known, stop).await?,
-            _ => stop.or(async { Ok(check(part, &known).await) }).await?,
+            // It removes its object before it stops.
+            DoctorPart::S3 => s3::check(&services, stop).await?,
+            _ => stop.or(async { Ok(check(part, &services).await) }).await?,
         };
         report.add(checks)?;
     }
     report.end()
 }
 
-async fn check(part: DoctorPart, known: &Arc<Services>) -> Checks {
+async fn check(part: DoctorPart, services: &Arc<Services>) -> Checks {
     match part {
-        DoctorPart::Settings => settings::check(known).await,
-        DoctorPart::Database => database::check(known).await,
-        DoctorPart::Programs => programs::check(known).await,
-        DoctorPart::Backups => backups::check(known).await,
-        DoctorPart::Mail => mail::check(known).await,
-        DoctorPart::Clock => clock::check(known).await,
-        DoctorPart::Schedule => schedule::check(known).await,
+        DoctorPart::Settings => settings::check(services).await,
+        DoctorPart::Database => database::check(services).await,
+        DoctorPart::Programs => programs::check(services).await,
+        DoctorPart::Backups => backups::check(services).await,
+        DoctorPart::Mail => mail::check(services).await,
+        DoctorPart::Clock => clock::check(services).await,
+        DoctorPart::Schedule => schedule::check(services).await,
         DoctorPart::S3 => Checks::new(part),
     }
 }
 
-/// What is to be checked: each part once, in the order in which the later ones build on the earlier ones.
+/// The parts to check, each once; later ones depend on earlier ones.
 fn parts(args: &DoctorArgs) -> Vec<DoctorPart> {
     let all = [
         DoctorPart::Settings,

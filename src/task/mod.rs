@@ -16,5 +16,4 @@ pub mod s3_ls;
 pub mod schedule;
 pub mod show;
 pub mod takeover;
-pub mod usable_settings;
 pub mod verify;

@@ -1,4 +1,4 @@
-//! `pgcellar monitor`: whether the backups are as they should be, for machines and for people.
+//! `pgcellar monitor`: checks and reports the state of the backups.
 
 use std::process::ExitCode;
 
@@ -9,12 +9,12 @@ use crate::stop::Stop;
 mod acknowledge;
 mod check;
 pub mod fallback;
-pub mod gather;
+mod gather;
 mod notify;
 mod report;
 mod test_mail;
 
-/// Carries the action out. The exit status of `check` is its verdict, which is no failure.
+/// Runs the action. The exit status of `check` is its verdict, not an error.
 pub async fn run(args: &MonitorArgs, stop: &Stop) -> Result<ExitCode> {
     match &args.action {
         MonitorAction::Check(args) => check::run(args, stop).await,

@@ -1,5 +1,5 @@
-//! `pgcellar schedule`: runs the tasks by their schedules where no systemd does, in the foreground, until it is told to
-//! stop.
+//! `pgcellar schedule`: runs the tasks by their schedules where systemd does not, in the foreground, until it gets a
+//! signal to stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,57 +7,56 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
+use crate::blocking;
 use crate::cli::ScheduleArgs;
 use crate::error::{Kind, Result};
 use crate::host::surroundings::Surroundings;
-use crate::host::{by_hand, inaccessible};
+use crate::host::{inaccessible, manual_runs, settings_check};
 use crate::printable::printable;
 use crate::stop::Stop;
-use crate::task::config;
 
 mod alert;
 mod child;
 pub mod outcome;
 mod server;
 mod settings;
-pub mod state;
 pub mod task_log;
 mod timetable;
 
+use crate::host::scheduler_state::{FailedRun, SchedulerState};
 use child::ChildCommand;
 use outcome::RunOutcome;
 use server::Gate;
 use settings::{Line, Settings};
-use state::{FailedRun, SchedulerState};
 use task_log::TaskLog;
 use timetable::{Due, DueAction, Timetable};
 
-/// The longest sleep: a clock that is set, and a machine that has slept, are noticed after it.
+/// The longest sleep: after it, a clock change or a suspended machine is noticed.
 const NAP: Duration = Duration::from_secs(20);
 
-/// Runs the tasks. Everything that can be checked is checked first; after that only a signal ends it.
+/// Runs the tasks. All settings are checked first; after that only a signal ends it.
 pub async fn run(args: &ScheduleArgs, stop: &Stop) -> Result<()> {
     let settings = Settings::new(args)?;
     warn_of_settings().await;
-    let book = Arc::new(TaskLog::open(&args.log_dir));
-    let memory = match SchedulerState::open(&settings.place).await {
-        // A container that ends is started again and again, and its health check never says why.
+    let task_log = Arc::new(TaskLog::open(&args.log_dir));
+    let state = match SchedulerState::open(&settings.place).await {
+        // Ending here would restart the container over and over, and its health check would never show why.
         Err(error) if matches!(error.kind(), Kind::CannotWrite | Kind::NotPermitted) => {
-            log::error!("{}: what is missed while it does not run is not made up", error.message());
+            log::error!("{}: runs missed while the scheduler is down are not made up", error.message());
             SchedulerState::not_kept()
         }
-        memory => memory?,
+        state => state?,
     };
     let closed = inaccessible::folders(settings.place.directory.as_deref(), &args.log_dir);
     for some in closed.chunk_by(|one, next| one.hint == next.hint) {
         let all: Vec<&str> = some.iter().map(|closed| closed.message.as_str()).collect();
         log::error!("{}; this mends it: {}", all.join(", and "), some[0].hint);
     }
-    let mut scheduler = Scheduler::new(settings, memory, book, stop);
+    let mut scheduler = Scheduler::new(settings, state, task_log, stop);
     scheduler.announce();
     scheduler.begin_at_once(args.backup_on_start);
     while !stop.requested() {
-        scheduler.keep_memory().await;
+        scheduler.keep_state().await;
         scheduler.begin_what_is_due();
         scheduler.wait().await;
     }
@@ -65,9 +64,9 @@ pub async fn run(args: &ScheduleArgs, stop: &Stop) -> Result<()> {
     Ok(())
 }
 
-/// What a task would find wrong only when it is due.
+/// Logs errors of settings that a task would otherwise find only when it is due.
 async fn warn_of_settings() {
-    for (is_warning, text) in config::of_values().await {
+    for (is_warning, text) in settings_check::of_values().await {
         match is_warning {
             true => log::warn!("{}", printable(&text)),
             false => log::error!("{}", printable(&text)),
@@ -78,14 +77,14 @@ async fn warn_of_settings() {
 struct Scheduler<'a> {
     settings: Settings,
     timetable: Timetable,
-    memory: SchedulerState,
-    book: Arc<TaskLog>,
+    state: SchedulerState,
+    task_log: Arc<TaskLog>,
     gate: Gate,
     runs: JoinSet<Done>,
     stop: &'a Stop,
 }
 
-/// What has ended.
+/// A child that has ended.
 enum Done {
     /// A run of the task in this line.
     Run(usize, RunOutcome),
@@ -93,61 +92,62 @@ enum Done {
     Alert,
 }
 
-/// Why a run begins.
+/// StartReason a run begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Why {
+enum StartReason {
     Due(Timestamp),
     Missed(Timestamp),
-    BrokenOff(Timestamp),
+    Interrupted(Timestamp),
     Start,
 }
 
 impl<'a> Scheduler<'a> {
-    fn new(settings: Settings, mut memory: SchedulerState, book: Arc<TaskLog>, stop: &'a Stop) -> Self {
+    fn new(settings: Settings, mut state: SchedulerState, task_log: Arc<TaskLog>, stop: &'a Stop) -> Self {
         let now = Timestamp::now();
-        let lines = settings.lines.iter().map(|line| (line.cron.clone(), memory.since(line.task.name, now)));
+        let lines = settings.lines.iter().map(|line| (line.cron.clone(), state.since(line.task.name, now)));
         let timetable = Timetable::new(lines.collect(), settings.zone.clone());
-        let gate = Gate::open_when_it_answers(settings.connection.clone(), Arc::clone(&book), stop);
-        Scheduler { settings, timetable, memory, book, gate, runs: JoinSet::new(), stop }
+        let gate = Gate::open_when_it_answers(settings.connection.clone(), Arc::clone(&task_log), stop);
+        Scheduler { settings, timetable, state, task_log, gate, runs: JoinSet::new(), stop }
     }
 
     fn announce(&mut self) {
         for (at, Line { task, text, cron }) in self.settings.lines.iter().enumerate() {
             match cron {
-                Some(_) => self.book.info(task, &format!("scheduled by '{}', {}", printable(text), self.next(at))),
-                None => self.book.info(task, &format!("switched off by {}", task.variable)),
+                Some(_) => self.task_log.info(task, &format!("scheduled by '{}', {}", printable(text), self.next(at))),
+                None => self.task_log.info(task, &format!("switched off by {}", task.variable)),
             }
         }
         self.remember();
     }
 
-    /// What was going on when the scheduler ended last is begun anew, but only once; and the backup that is wanted at the
-    /// start.
+    /// Restarts the runs that were interrupted by the end of the last scheduler, but only once; and starts the backup
+    /// if it is requested at the start.
     fn begin_at_once(&mut self, backup: bool) {
         for at in 0..self.settings.lines.len() {
             let Line { task, cron, .. } = &self.settings.lines[at];
             let task = *task;
             if cron.is_none() {
-                // When it is switched on again, nothing of before is made up.
-                self.memory.ended(task.name);
-                self.memory.outcome(task.name, None);
-                self.memory.seen(task.name, Timestamp::now());
+                // When it is switched on again, earlier runs are not made up.
+                self.state.ended(task.name);
+                self.state.outcome(task.name, None);
+                self.state.seen(task.name, Timestamp::now());
             }
-            match self.memory.broken_off(task.name) {
-                Some(run) if !run.again => self.begin(at, Why::BrokenOff(run.due)),
+            match self.state.interrupted(task.name) {
+                Some(run) if !run.again => self.begin(at, StartReason::Interrupted(run.due)),
                 Some(run) => {
                     let due = self.time(run.due);
-                    self.book.warn(task, &format!(
-                        "the run of {due} was broken off with the scheduler for the second time, and is not begun again"
-                    ));
-                    self.memory.ended(task.name);
-                    self.memory.outcome(task.name, Some(failed(&RunOutcome::killed())));
+                    self.task_log.warn(
+                        task,
+                        &format!("the run of {due} was interrupted by a scheduler restart twice; not retrying"),
+                    );
+                    self.state.ended(task.name);
+                    self.state.outcome(task.name, Some(failed(&RunOutcome::killed())));
                     self.notify_ended(at, RunOutcome::killed());
                 }
                 None => {}
             }
             if backup && task.name == "backup" && !self.timetable.is_running(at) {
-                self.begin(at, Why::Start);
+                self.begin(at, StartReason::Start);
             }
         }
         self.remember();
@@ -156,49 +156,51 @@ impl<'a> Scheduler<'a> {
     fn begin_what_is_due(&mut self) {
         let now = Timestamp::now();
         if self.timetable.is_ahead(now) {
-            log::warn!("the clock was set back: the schedules go on from now");
+            log::warn!("the clock was set back: the schedules continue from now");
             self.timetable.go_on_from(now);
         }
         for Due { line, at, step } in self.timetable.due(now) {
             let task = self.settings.lines[line].task;
-            self.memory.seen(task.name, now);
+            self.state.seen(task.name, now);
             match step {
-                DueAction::Begin => self.begin(line, Why::Due(at)),
-                DueAction::MakeUp => self.begin(line, Why::Missed(at)),
+                DueAction::Begin => self.begin(line, StartReason::Due(at)),
+                DueAction::MakeUp => self.begin(line, StartReason::Missed(at)),
                 DueAction::LeaveOut => {
-                    let text = format!("the run of {} is left out: the one before still goes on", self.time(at));
-                    self.book.warn(task, &text);
+                    let text = format!("the run of {} is skipped: the previous one is still running", self.time(at));
+                    self.task_log.warn(task, &text);
                 }
             }
         }
         self.remember();
     }
 
-    fn begin(&mut self, at: usize, why: Why) {
+    fn begin(&mut self, at: usize, reason: StartReason) {
         let task = self.settings.lines[at].task;
-        let (due, text) = match why {
-            Why::Due(due) => (due, "begins".to_owned()),
-            Why::Missed(due) => (due, format!("begins: the run of {} was missed, and is made up", self.time(due))),
-            Why::BrokenOff(due) => (
+        let (due, text) = match reason {
+            StartReason::Due(due) => (due, "begins".to_owned()),
+            StartReason::Missed(due) => {
+                (due, format!("begins: the run of {} was missed, and is made up", self.time(due)))
+            }
+            StartReason::Interrupted(due) => (
                 due,
-                format!("begins: the run of {} was broken off with the scheduler, and is made up", self.time(due)),
+                format!("begins: the run of {} was interrupted by a scheduler restart, and is made up", self.time(due)),
             ),
-            Why::Start => (Timestamp::now(), "begins: BACKUP_ON_START is set".to_owned()),
+            StartReason::Start => (Timestamp::now(), "begins: BACKUP_ON_START is set".to_owned()),
         };
-        self.book.info(task, &text);
+        self.task_log.info(task, &text);
         self.timetable.began(at);
-        self.memory.begun(task.name, due, matches!(why, Why::BrokenOff(_)));
+        self.state.begun(task.name, due, matches!(reason, StartReason::Interrupted(_)));
         let call = ChildCommand::of_task(task, &self.settings.place.instance);
-        let (book, stop, gate) = (Arc::clone(&self.book), self.stop.clone(), self.gate.clone());
+        let (task_log, stop, gate) = (Arc::clone(&self.task_log), self.stop.clone(), self.gate.clone());
         self.runs.spawn(async move {
             if task.needs_server {
                 gate.wait(&stop).await;
             }
-            Done::Run(at, child::run(call, &book, &stop).await)
+            Done::Run(at, child::run(call, &task_log, &stop).await)
         });
     }
 
-    /// Until something is due, has ended, or the process is told to stop.
+    /// Waits until a run is due or has ended, or the process is asked to stop.
     async fn wait(&mut self) {
         let nap = self.timetable.until_next(Timestamp::now()).min(NAP);
         tokio::select! {
@@ -213,7 +215,7 @@ impl<'a> Scheduler<'a> {
         match done {
             Ok(Done::Run(at, ended)) => self.ended(at, ended),
             Ok(Done::Alert) => {}
-            Err(error) => log::error!("a thread broke down: {error}"),
+            Err(error) => log::error!("a thread panicked: {error}"),
         }
     }
 
@@ -221,16 +223,16 @@ impl<'a> Scheduler<'a> {
         let task = self.settings.lines[at].task;
         self.timetable.ended(at);
         if self.stop.requested() && !ended.is_success(task) {
-            self.memory.stopped(task.name);
-            self.book.info(task, &format!("{}; it is made up at the next start", ended.in_words()));
+            self.state.stopped(task.name);
+            self.task_log.info(task, &format!("{}; it is made up at the next start", ended.in_words()));
         } else {
-            self.memory.ended(task.name);
-            self.memory.outcome(task.name, (!ended.is_success(task)).then(|| failed(&ended)));
+            self.state.ended(task.name);
+            self.state.outcome(task.name, (!ended.is_success(task)).then(|| failed(&ended)));
             let text = format!("{}, {}", ended.in_words(), self.next(at));
             if ended.is_success(task) {
-                self.book.info(task, &text);
+                self.task_log.info(task, &text);
             } else {
-                self.book.error(task, &text);
+                self.task_log.error(task, &text);
                 self.notify_ended(at, ended);
             }
         }
@@ -241,40 +243,44 @@ impl<'a> Scheduler<'a> {
     fn notify_ended(&mut self, at: usize, ended: RunOutcome) {
         let task = self.settings.lines[at].task;
         let call = alert::call(task, &self.settings.place.instance, ended);
-        let (book, stop) = (Arc::clone(&self.book), self.stop.clone());
+        let (task_log, stop) = (Arc::clone(&self.task_log), self.stop.clone());
         self.runs.spawn(async move {
-            let told = child::run(call, &book, &stop).await;
-            if !told.is_success(task) {
-                book.error(task, &format!("the alert: {}", told.in_words()));
+            let alerted = child::run(call, &task_log, &stop).await;
+            if !alerted.is_success(task) {
+                task_log.error(task, &format!("the alert: {}", alerted.in_words()));
             }
             Done::Alert
         });
     }
 
-    /// Waits for what still runs: it was told to stop too.
+    /// Waits for the active runs, which were asked to stop too.
     async fn end(&mut self) {
         log::info!("told to stop: {}", if self.runs.is_empty() { "nothing runs" } else { "ending what still runs" });
-        let by_hand = Surroundings::here().is_container().then(|| tokio::task::spawn_blocking(by_hand::end));
-        while let Some(done) = self.runs.join_next().await {
-            self.note(done);
-        }
-        if let Some(by_hand) = by_hand {
-            drop(by_hand.await);
-        }
+        let end_by_hand = async {
+            if Surroundings::here().is_container() {
+                drop(blocking::to_end(|| Ok(manual_runs::end())).await);
+            }
+        };
+        let end_children = async {
+            while let Some(done) = self.runs.join_next().await {
+                self.note(done);
+            }
+        };
+        tokio::join!(end_by_hand, end_children);
     }
 
-    /// Folders are given to us while we run.
-    async fn keep_memory(&mut self) {
-        drop(self.book.open_missing());
-        if self.memory.keep(&self.settings.place).await {
-            log::info!("what is missed while it does not run is made up from now on");
+    /// Permissions of folders may be corrected while the scheduler runs.
+    async fn keep_state(&mut self) {
+        drop(self.task_log.open_missing());
+        if self.state.keep(&self.settings.place).await {
+            log::info!("runs missed while the scheduler is down are made up from now on");
             self.remember();
         }
     }
 
     fn remember(&mut self) {
-        if let Err(error) = self.memory.write() {
-            log::error!("after a new start, missed runs may not be made up: {error}");
+        if let Err(error) = self.state.write() {
+            log::error!("after a restart, missed runs may not be made up: {error}");
         }
     }
 

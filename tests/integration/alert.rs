@@ -227,7 +227,7 @@ fn an_exit_code_without_a_message_names_no_cause() {
     let mail_server = MailServer::start(MailServerOptions::plain());
     cellar(&mail_server).run(["alert", "--task", "backup", "--exit-status", "75"]).succeeds();
     let text = mail_server.only_mail().text().to_owned();
-    assert!(text.contains("may pass (exit status 75)") && !text.contains("lock"), "{text}");
+    assert!(text.contains("a temporary failure (exit status 75)") && !text.contains("lock"), "{text}");
 }
 
 /// The unit's credentials as systemd provides them.
@@ -265,7 +265,7 @@ fn missing_credentials_are_reported_with_the_faulty_file() {
         assert!(text.contains(said), "no '{said}' in {text}");
     }
     // The alert of an alert: an alert that ran has reported its own failure.
-    run(unit, "69").succeeds().says("has said itself");
+    run(unit, "69").succeeds().says("has logged what it could not do");
     assert_eq!(mail_server.mails().len(), 1);
     run(unit, "243").succeeds();
     let mails = mail_server.mails();
@@ -352,5 +352,5 @@ fn the_alert_replaces_a_monitor_that_cannot_start() {
     assert_eq!(mail_server.mails().len(), 1, "{:#?}", mail_server.mails());
     monitor(&cellar).finish();
     let mails = mail_server.mails();
-    assert!(words(mails.last().unwrap().text()).contains("this is over: monitor could not start"), "{mails:#?}");
+    assert!(words(mails.last().unwrap().text()).contains("recovered: monitor could not start"), "{mails:#?}");
 }

@@ -190,7 +190,7 @@ fn paths_hidden_from_units_are_errors_only_in_unit_files() {
         ("3: BACKUP_DIR: /home/me/backups is hidden", "/var/backups/pgcellar"),
         ("4: BACKUP_STAGING_DIR: ", "/dev/shm"),
         ("5: DB_PASSWORD_FILE: ", "ProtectHome=yes (put the file into /etc/pgcellar"),
-        ("6: PGCELLAR_INSTANCE: ", "leave it out"),
+        ("6: PGCELLAR_INSTANCE: ", "remove it"),
     ];
     assert_lines(&check_file(text, &["-i", "shop"], exit::CONFIG), &expected);
     assert_lines(&check_file(text, &[], 0), &[("5: warning: DB_PASSWORD_FILE: ", "/root/password")]);
@@ -296,8 +296,8 @@ fn calendar_expressions_are_checked_by_systemd() {
                 DRILL_SCHEDULE=2020-01-01 00:00:00\n";
     let expected = [
         ("3: warning: MONITOR_SCHEDULE: ", "left out"),
-        ("4: RETENTION_SCHEDULE: ", "systemd does not take the schedule"),
-        ("5: DRILL_SCHEDULE: ", "does not come any more"),
+        ("4: RETENTION_SCHEDULE: ", "systemd does not accept the schedule"),
+        ("5: DRILL_SCHEDULE: ", "never elapses again"),
     ];
     assert_lines(&check_file(text, &[], exit::CONFIG), &expected);
     // The timers of the instance run in any case.
@@ -311,5 +311,5 @@ fn calendar_expressions_are_checked_by_systemd() {
     ];
     assert_lines(&check_file(text, &["-i", "shop"], exit::CONFIG), &expected);
     let once = check_file("DB_NAME=shop\nBACKUP_SCHEDULE=2099-01-01 02:00:00\n", &[], exit::CONFIG);
-    assert_lines(&once, &[("2: BACKUP_SCHEDULE: ", "comes once more, at 2099-01-01 02:00:00")]);
+    assert_lines(&once, &[("2: BACKUP_SCHEDULE: ", "elapses only once more, at 2099-01-01 02:00:00")]);
 }

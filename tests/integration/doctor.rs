@@ -112,7 +112,7 @@ fn schedules() {
     Report::of(run("off"), 0).says("schedule", "BACKUP_SCHEDULE", "OK", &["switched off"]);
     Report::of(run("@reboot"), exit::CONFIG).says("schedule", "BACKUP_SCHEDULE", "FAILED", &["not a time of day"]);
     let never = Report::of(run("2020-01-01 00:00:00"), exit::CONFIG);
-    never.says("schedule", "BACKUP_SCHEDULE", "FAILED", &["does not come any more", "again and again"]);
+    never.says("schedule", "BACKUP_SCHEDULE", "FAILED", &["never elapses again", "elapse repeatedly"]);
     let retention = cellar.run(["doctor", "schedule"]).env("RETENTION_SCHEDULE", "* * *  * * *");
     Report::of(retention, exit::CONFIG).says("schedule", "RETENTION_SCHEDULE", "FAILED", &["6 fields instead of five"]);
 }
@@ -134,7 +134,7 @@ fn directories_that_cannot_be_written() {
     let new = cellar.scratch().join("new");
     // The server is asked for the databases' size, and the failure to reach it is reported.
     Report::of(run().env("BACKUP_DIR", &new), exit::UNAVAILABLE)
-        .says("backups", "write", "OK", &["not there yet"])
+        .says("backups", "write", "OK", &["does not exist yet"])
         .says("backups", "space", "OK", &["are free"])
         .says("database", "name", "FAILED", &["nowhere.invalid"]);
     assert!(!new.exists());

@@ -136,7 +136,7 @@ fn tls_failures() {
     let mail_server = MailServer::start(MailServerOptions::plain());
     let run = || test_mail(&cellar, mail_server.port(), &certificates);
     held_up(run(), exit::UNAVAILABLE, "TLS: the server offers no STARTTLS").says("SMTP_TLS=tls");
-    held_up(run().env("SMTP_TLS", "tls"), exit::UNAVAILABLE, "TLS: the server does not speak TLS at once");
+    held_up(run().env("SMTP_TLS", "tls"), exit::UNAVAILABLE, "TLS: the server does not start with TLS");
     assert!(mail_server.mails().is_empty());
     // An attacker injects plaintext answers before the TLS handshake.
     let port = strange_server(|mut stream| {
@@ -187,7 +187,7 @@ fn missing_servers_and_other_servers() {
     held_up(run(closes).env("SMTP_TLS", "none"), exit::UNAVAILABLE, "connection: the server closed the connection");
     let web = strange_server(|mut stream| drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")));
     held_up(run(web), exit::UNAVAILABLE, "connection: HTTP/1.1 400");
-    held_up(run(web).env("SMTP_TLS", "none"), exit::UNAVAILABLE, "connection: the server's answer is none of SMTP");
+    held_up(run(web).env("SMTP_TLS", "none"), exit::UNAVAILABLE, "connection: the server's reply is not SMTP");
 }
 
 #[test]

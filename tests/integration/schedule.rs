@@ -152,7 +152,7 @@ fn a_stop_ends_the_backup_and_the_next_start_repeats_it() {
     assert!(cellar.list().is_empty());
     let _database = halted.release();
     let running = schedule(&cellar).start();
-    running.wait_for_stderr("was broken off with the scheduler, and is made up");
+    running.wait_for_stderr("was interrupted by a scheduler restart, and is made up");
     running.wait_for_stderr("backup: done in");
     stops(running);
     assert_eq!(cellar.list().len(), 1);
@@ -172,14 +172,14 @@ fn a_killed_container_repeats_its_backup_once_and_then_reports_it() {
     assert_eq!(state(&cellar)["tasks"]["backup"]["run"]["again"], false);
 
     let mut running = schedule(&cellar).start();
-    running.wait_for_stderr("was broken off with the scheduler, and is made up");
+    running.wait_for_stderr("was interrupted by a scheduler restart, and is made up");
     halted.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
     container_is_killed(running);
     halted.forget();
     assert_eq!(mail_server.mails().len(), 0);
 
     let running = schedule(&cellar).start();
-    running.wait_for_stderr("for the second time, and is not begun again");
+    running.wait_for_stderr("was interrupted by a scheduler restart twice; not retrying");
     let mail = wait_for_mail(&mail_server);
     assert!(mail.text().contains("killed (SIGKILL)"), "{}", mail.text());
     running.wait_for_stderr("mailed that backup failed");
@@ -238,7 +238,7 @@ fn a_run_that_lasts_longer_than_a_minute_is_not_overlapped() {
     let cellar = cellar.with("MONITOR_SCHEDULE", "* * * * *");
     let mut running = with_backup(&cellar);
     halted.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
-    running.wait_for_stderr("is left out: the one before still goes on");
+    running.wait_for_stderr("is skipped: the previous one is still running");
     // Another task runs meanwhile.
     running.wait_for_stderr("monitor: begins");
     running.wait_for_stderr("monitor: ended after");
@@ -282,9 +282,9 @@ fn unusable_settings_are_refused_at_the_start() {
     refused(
         "RETENTION_SCHEDULE",
         "0 2 * *",
-        "RETENTION_SCHEDULE is '0 2 * *', which is no cron line (here schedules have five fields",
+        "RETENTION_SCHEDULE is '0 2 * *', which is not a cron line (here schedules have five fields",
     );
-    refused("MONITOR_SCHEDULE", "*-*-* 02:00:00", "MONITOR_SCHEDULE is '*-*-* 02:00:00', which is no cron line");
+    refused("MONITOR_SCHEDULE", "*-*-* 02:00:00", "MONITOR_SCHEDULE is '*-*-* 02:00:00', which is not a cron line");
     refused("TZ", "Europe/Nowhere", "TZ (--timezone)");
     refused("DB_NAME", "", "no database is named");
     refused("DB_PORT", "x", "DB_PORT");
@@ -312,7 +312,7 @@ fn an_unwritable_folder_is_reported_until_it_is_repaired() {
     assert!(outcome.stdout.contains("[CRITICAL] closed_folder") && outcome.stdout.contains(&command), "{outcome}");
     crate::common::process::hand_over(&folder);
     crate::common::process::hand_over(&cellar.scratch().join("log"));
-    running.wait_for_stderr("is made up from now on");
+    running.wait_for_stderr("are made up from now on");
     let outcome = health().succeeds();
     assert!(!outcome.stdout.contains("closed_folder"), "{outcome}");
     stops(running);

@@ -2,9 +2,10 @@
 
 use crate::catalogue::product::{Product, What};
 use crate::format::quoted;
-use crate::health::facts::{Facts, Mask, ServerState, Unit, UnitTrouble};
+use crate::health::facts::{Facts, ServerState};
 use crate::health::{Finding, Level, products};
 use crate::host::surroundings::Surroundings;
+use crate::host::task_units::{Mask, Unit, UnitTrouble};
 
 pub fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings = server(facts);

@@ -5,8 +5,9 @@ use jiff::SignedDuration;
 use crate::config::{MinFree, MonitorSettings};
 use crate::format::{bytes, count, quoted, some, span};
 use crate::health::coverage::Coverage;
-use crate::health::facts::{BackupFacts, Disk, Facts, Mixed, State, StoreContents, StoreFacts};
+use crate::health::facts::{BackupFacts, Facts, Mixed, State, StoreContents, StoreFacts};
 use crate::health::{Finding, Level};
+use crate::host::disk::Disk;
 
 /// The age up to which an unfinished file may belong to a running backup.
 const DEBRIS_AGE: SignedDuration = SignedDuration::from_hours(24);

@@ -9,10 +9,11 @@ use crate::catalogue::emptied::Fill;
 use crate::catalogue::records::drill::DrillOutcome;
 use crate::config::{MaxAge, MinFree};
 use crate::health::facts::{
-    BackupFacts, Disk, DrillFacts, Mask, Removal, ServerState, State, StoreContents, StoreFacts, Trouble, Unit,
-    UnitTrouble, UnusableKey,
+    BackupFacts, DrillFacts, Removal, ServerState, State, StoreContents, StoreFacts, Trouble, UnusableKey,
 };
 use crate::health::sample::{backup, daily, expected, facts, now, settings, store};
+use crate::host::disk::Disk;
+use crate::host::task_units::{Mask, Unit, UnitTrouble};
 
 /// Level, check and subject of all findings.
 fn levels(facts: &Facts, settings: &MonitorSettings) -> Vec<(Level, &'static str, String)> {

@@ -148,7 +148,7 @@ fn stores(overview: &Overview<'_>) -> Vec<Metric> {
     let label = |name: &str| vec![("store", name.to_owned())];
     let readable = facts.stores.iter().map(|store| (label(store.name), f64::from(u8::from(store.contents.is_ok()))));
     let sizes = facts.stores.iter().filter(|store| store.contents.is_ok());
-    let disk = |value: fn(&crate::health::facts::Disk) -> u64| {
+    let disk = |value: fn(&crate::host::disk::Disk) -> u64| {
         facts.disk.iter().map(|disk| (label("local"), value(disk) as f64)).collect()
     };
     vec![

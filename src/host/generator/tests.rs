@@ -44,10 +44,7 @@ fn the_units_of_an_instance() {
     let settings = "BACKUP_SCHEDULE=0 2 * * *  # Daily at 2:00 AM\nRETENTION_SCHEDULE=Sun 04:00\nDB_NAME=shop\n";
     let (files, complaints) = generated(&[("main.env", settings)]);
     assert_eq!(complaints.len(), 1, "{complaints:?}");
-    assert!(
-        complaints[0].starts_with("/etc/pgcellar/main.env: BACKUP_SCHEDULE: what stands behind #"),
-        "{complaints:?}"
-    );
+    assert!(complaints[0].starts_with("/etc/pgcellar/main.env: BACKUP_SCHEDULE: the text behind #"), "{complaints:?}");
     assert_eq!(tree(&files), include_str!("../../../tests/golden/generator-main.txt"));
 }
 
@@ -70,7 +67,7 @@ fn folders_that_need_care() {
 }
 
 #[test]
-fn what_cannot_be_used_leaves_the_packaged_schedule_and_is_told() {
+fn an_unusable_schedule_is_reported_and_the_packaged_one_stays() {
     for bad in ["@reboot", "61 2 * * *", "bad", "a b c d e f"] {
         let (files, complaints) = generated(&[("main.env", &format!("BACKUP_SCHEDULE={bad}\n"))]);
         assert_eq!(complaints.len(), 1, "{bad}: {complaints:?}");
@@ -78,12 +75,12 @@ fn what_cannot_be_used_leaves_the_packaged_schedule_and_is_told() {
         assert!(!files["pgcellar-backup@main.timer.d/50-schedule.conf"].contains("OnCalendar"), "{bad}");
     }
     let (files, complaints) = generated(&[("main.env", "BACKUP_DIR=backups\n")]);
-    assert!(complaints[0].contains("BACKUP_DIR=backups is no absolute path"), "{complaints:?}");
+    assert!(complaints[0].contains("BACKUP_DIR=backups is not an absolute path"), "{complaints:?}");
     assert!(!files["pgcellar-backup@main.service.d/50-paths.conf"].contains("=backups"));
 }
 
 #[test]
-fn a_broken_file_is_told_line_by_line() {
+fn faults_of_a_file_are_reported_by_line() {
     let off = "DRILL_SCHEDULE=off\nMONITOR_SCHEDULE=never # for now\nBACKUP_SCHEDULE=\n";
     let (files, complaints) = generated(&[("main.env", off)]);
     assert_eq!(complaints, [""; 0]);
@@ -125,8 +122,8 @@ fn a_file_that_cannot_be_used_costs_the_others_nothing() {
     for (name, why) in
         [("a.env", "it is no file"), ("b.env", "it is no file"), ("c.env", "larger than 1 MiB"), ("x@y.env", "x@y")]
     {
-        let told = |one: &&String| one.contains(name) && one.contains(why);
-        assert_eq!(complaints.iter().filter(told).count(), 1, "{name}: {complaints:?}");
+        let matching = |one: &&String| one.contains(name) && one.contains(why);
+        assert_eq!(complaints.iter().filter(matching).count(), 1, "{name}: {complaints:?}");
     }
     assert_eq!(complaints.len(), 4, "{complaints:?}");
     let timer = units.join("pgcellar-backup@d.timer.d/50-schedule.conf");
@@ -165,7 +162,7 @@ fn runs_that_the_clock_skips_are_made_up() {
     assert_eq!(own[..2], ["", "*-*-* 02:30:00"]);
     assert_eq!(own[2..], berlin);
     assert_eq!(made_up("BACKUP_SCHEDULE=30 1 * * *\n", "Europe/Berlin", "backup"), ["", "*-*-* 01:30:00"]);
-    // Whoever writes systemd's expressions means systemd's ways.
+    // systemd's own expressions follow systemd's rules for clock changes.
     assert_eq!(made_up("BACKUP_SCHEDULE=*-*-* 02:30:00\n", "Europe/Berlin", "backup"), ["", "*-*-* 02:30:00"]);
 }
 

@@ -1,4 +1,4 @@
-//! The way to a mail server: name, connection, TLS.
+//! The connection to a mail server: name, connection, TLS.
 
 use std::future::Future;
 use std::io;
@@ -20,20 +20,20 @@ use tokio_rustls::client::TlsStream;
 use crate::config::{MailSettings, Security};
 use crate::error::{Error, Kind, Result, reason};
 use crate::host::mail::failure::{answer, at, connection_lost, handshake, too_late};
-use crate::host::mail::{MailStep, OnStep};
+use crate::host::mail::step::{MailStep, OnStep};
 use crate::printable::printable;
 use crate::tls::{SYSTEM_ROOTS, Trust, client};
 
-/// How long a step may take. RFC 5321 would wait minutes; nobody waits here who could not try again.
+/// How long a step may take. RFC 5321 suggests minutes; here every caller can try again.
 pub const STEP: Duration = Duration::from_secs(15);
 
 /// How many addresses of a server are tried.
 const ADDRESSES: usize = 4;
 
-/// Longest answer in the clear, in bytes.
+/// Longest unencrypted reply, in bytes.
 const LONGEST_ANSWER: usize = 64 << 10;
 
-/// Waits for a step, but not for ever.
+/// Runs a step within a time limit.
 pub async fn within<T, E>(
     settings: &MailSettings,
     step: MailStep,
@@ -47,17 +47,17 @@ pub async fn within<T, E>(
     }
 }
 
-/// Connects, encrypts and greets as the settings say.
-pub async fn open(settings: &MailSettings, told: &mut OnStep<'_>) -> Result<AsyncSmtpConnection> {
+/// Connects, encrypts and sends EHLO, by the settings.
+pub async fn open(settings: &MailSettings, on_step: &mut OnStep<'_>) -> Result<AsyncSmtpConnection> {
     let addresses = addresses(settings).await?;
-    told(MailStep::Name, &printable(&format!("{} is {}", settings.host, list(&addresses))));
+    on_step(MailStep::Name, &printable(&format!("{} is {}", settings.host, list(&addresses))));
     let mut stream = connect(settings, &addresses).await?;
     let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
     let greeting: &[u8] = match settings.security {
         Security::None => {
             let connection = greet(settings, Box::new(stream)).await?;
-            told(MailStep::Connection, &peer);
-            told(MailStep::Tls, "none");
+            on_step(MailStep::Connection, &peer);
+            on_step(MailStep::Tls, "none");
             return Ok(connection);
         }
         Security::Tls => b"",
@@ -67,12 +67,12 @@ pub async fn open(settings: &MailSettings, told: &mut OnStep<'_>) -> Result<Asyn
             b"220 TLS\r\n"
         }
     };
-    told(MailStep::Connection, &peer);
+    on_step(MailStep::Connection, &peer);
     let encrypted = encrypt(settings, stream).await?;
     let version = encrypted.get_ref().1.protocol_version();
     let connection = greet(settings, Box::new(Encrypted { greeting, inner: encrypted })).await?;
     let version = version.and_then(|version| version.as_str()).unwrap_or("TLS");
-    told(MailStep::Tls, &version.replace('_', "."));
+    on_step(MailStep::Tls, &version.replace('_', "."));
     Ok(connection)
 }
 
@@ -122,8 +122,8 @@ fn hello(settings: &MailSettings) -> ClientId {
     ClientId::Domain(settings.hello.clone())
 }
 
-/// Asks for TLS (RFC 3207). This is not lettre's: it would take what somebody on the way sends in the clear behind the
-/// server's answer for an answer under TLS (CVE-2011-0411).
+/// Requests TLS (RFC 3207). Not by lettre, which would read text that an attacker injects behind the server's
+/// unencrypted reply as a reply under TLS (CVE-2011-0411).
 async fn start_tls(settings: &MailSettings, stream: &mut TcpStream) -> Result<()> {
     expect(settings, stream, MailStep::Connection, None, "220").await?;
     let hello = format!("EHLO {}\r\n", hello(settings));
@@ -131,7 +131,7 @@ async fn start_tls(settings: &MailSettings, stream: &mut TcpStream) -> Result<()
     // Lines begin with the code and a blank or a dash.
     if !offers.lines().skip(1).any(|line| line.get(4..).is_some_and(|offer| offer.trim() == "STARTTLS")) {
         return Err(at(settings, MailStep::Tls, Kind::Unavailable, "the server offers no STARTTLS")
-            .hint("set SMTP_TLS=tls for a port that wants TLS at once, or SMTP_TLS=none to send in the clear"));
+            .hint("set SMTP_TLS=tls for a port that starts with TLS, or SMTP_TLS=none to send unencrypted"));
     }
     expect(settings, stream, MailStep::Tls, Some("STARTTLS\r\n"), "220").await.map(drop)
 }
@@ -156,7 +156,7 @@ async fn expect(
     Err(at(settings, step, kind, printable(answer.trim_end()).as_str()))
 }
 
-/// Reads an answer and not one byte more: a line with a dash behind its code is followed by another.
+/// Reads a reply and not one byte more: a line with a dash behind its code is followed by another.
 async fn read_answer(stream: &mut TcpStream) -> io::Result<String> {
     let (mut answer, mut begin) = (Vec::new(), 0);
     while answer.len() < LONGEST_ANSWER {
@@ -183,7 +183,7 @@ async fn encrypt(settings: &MailSettings, stream: TcpStream) -> Result<TlsStream
     within(settings, MailStep::Tls, STEP, connector.connect(name, stream), |error| handshake(settings, &error)).await
 }
 
-/// A connection under TLS, as lettre takes one.
+/// A TLS connection as lettre expects one.
 #[derive(Debug)]
 struct Encrypted {
     /// What is read before the first byte of the connection.

@@ -1,16 +1,16 @@
-//! What a letter says, as text and as HTML.
+//! The content of a letter, as text and as HTML.
 
 use std::fmt::Write;
 
-/// Letters a line of text has at most, where words allow it.
+/// Longest line of text in characters, unless one word is longer.
 const WIDTH: usize = 78;
 
-/// How a line is meant, and so which colour it has.
+/// The severity of an item, which sets its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     /// Data are in danger.
     Bad,
-    /// Something should be looked at.
+    /// Something needs attention.
     Doubtful,
     /// Something is right again.
     Good,
@@ -65,7 +65,7 @@ impl Page {
         self.with(Block::Words(words.to_owned()))
     }
 
-    /// Something that is so, with what to do about it.
+    /// A statement, with what to do about it.
     #[must_use]
     pub fn item(self, tone: Tone, label: &str, words: &str, hint: &str) -> Self {
         let [label, words, hint] = [label, words, hint].map(str::to_owned);
@@ -78,7 +78,7 @@ impl Page {
         self.with(Block::Facts(facts))
     }
 
-    /// Lines that stay as they are.
+    /// Preformatted lines.
     #[must_use]
     pub fn lines(self, lines: Vec<String>) -> Self {
         self.with(Block::Lines(lines))
@@ -89,7 +89,7 @@ impl Page {
         self.blocks.iter().map(Block::text).collect::<Vec<_>>().join("\n")
     }
 
-    /// As an HTML document that needs nothing from elsewhere.
+    /// As a self-contained HTML document.
     pub fn html(&self, title: &str) -> String {
         let body: String = self.blocks.iter().map(Block::html).collect();
         format!(
@@ -152,7 +152,7 @@ impl Block {
     }
 }
 
-/// Text for HTML, also inside a quoted attribute.
+/// Escapes text for HTML, also inside a quoted attribute.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,4 +1,4 @@
-//! A talk with a mail server: login, sender, recipients, message.
+//! An SMTP session: login, sender, recipients, message.
 
 use std::time::Duration;
 
@@ -13,30 +13,30 @@ use crate::config::{Login, MailSettings};
 use crate::error::{Error, Kind, Result};
 use crate::host::mail::connection::{STEP, open, within};
 use crate::host::mail::failure::{answer, at};
-use crate::host::mail::{MailStep, OnStep};
+use crate::host::mail::step::{MailStep, OnStep};
 use crate::printable::printable;
 
-/// How long a server may look at a message before it takes it.
+/// How long a server may take to accept a message.
 const MESSAGE: Duration = Duration::from_secs(60);
 
-/// How long a farewell may take.
+/// How long QUIT and RSET may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// An open talk.
+/// An open session.
 pub struct SmtpSession<'a, 'b> {
     settings: &'a MailSettings,
     connection: AsyncSmtpConnection,
-    told: &'a mut OnStep<'b>,
+    on_step: &'a mut OnStep<'b>,
 }
 
 impl<'a, 'b> SmtpSession<'a, 'b> {
     /// Connects, and logs in if there is a login.
-    pub async fn open(settings: &'a MailSettings, told: &'a mut OnStep<'b>) -> Result<Self> {
-        let connection = open(settings, told).await?;
-        let mut session = SmtpSession { settings, connection, told };
+    pub async fn open(settings: &'a MailSettings, on_step: &'a mut OnStep<'b>) -> Result<Self> {
+        let connection = open(settings, on_step).await?;
+        let mut session = SmtpSession { settings, connection, on_step };
         match &settings.login {
             Some(login) => session.log_in(login).await?,
-            None => (session.told)(MailStep::Login, "none"),
+            None => (session.on_step)(MailStep::Login, "none"),
         }
         Ok(session)
     }
@@ -46,17 +46,17 @@ impl<'a, 'b> SmtpSession<'a, 'b> {
         let mechanisms = [Mechanism::Plain, Mechanism::Login];
         if self.connection.server_info().get_auth_mechanism(&mechanisms).is_none() {
             return Err(at(settings, MailStep::Login, Kind::Unavailable, "the server offers no login by password")
-                .hint("leave SMTP_USER and SMTP_PASS out if it needs none; many offer it under TLS only"));
+                .hint("remove SMTP_USER and SMTP_PASS if it needs none; many servers offer it under TLS only"));
         }
         let credentials = Credentials::new(login.user.clone(), login.password.expose().to_owned());
         let work = self.connection.auth(&mechanisms, &credentials);
         within(settings, MailStep::Login, STEP, work, |error| answer(settings, MailStep::Login, &error)).await?;
-        (self.told)(MailStep::Login, &format!("as {}", printable(&login.user)));
+        (self.on_step)(MailStep::Login, &format!("as {}", printable(&login.user)));
         Ok(())
     }
 
-    /// Hands the message over for all recipients that the server takes. Those that it does not take are returned, unless
-    /// they are all.
+    /// Sends the message to all recipients that the server accepts. Returns the errors of the others; if all are
+    /// refused, that is the error.
     pub async fn deliver(&mut self, message: &Message) -> Result<Vec<Error>> {
         let refused = self.address(message.envelope()).await?;
         if refused.len() == message.envelope().to().len() {
@@ -66,15 +66,15 @@ impl<'a, 'b> SmtpSession<'a, 'b> {
         Ok(refused)
     }
 
-    /// Names the sender and the recipients, and takes it back. The recipients that the server does not take are returned.
+    /// Sends the sender and the recipients, and resets the transaction. Returns the errors of the refused recipients.
     pub async fn ask(&mut self, envelope: &Envelope) -> Result<Vec<Error>> {
         let refused = self.address(envelope).await?;
-        // Who does not take this back has nothing to send all the same.
+        // A server that rejects RSET has no message to deliver all the same.
         drop(tokio::time::timeout(FAREWELL, self.connection.command(Rset)).await);
         Ok(refused)
     }
 
-    /// Names the sender and the recipients; those that the server does not take are returned.
+    /// Sends the sender and the recipients; returns the errors of the refused recipients.
     async fn address(&mut self, envelope: &Envelope) -> Result<Vec<Error>> {
         let settings = self.settings;
         self.sender(envelope).await?;
@@ -85,7 +85,7 @@ impl<'a, 'b> SmtpSession<'a, 'b> {
                 answer(settings, MailStep::Recipient, &error).context(recipient)
             });
             match taken.await {
-                Ok(_) => (self.told)(MailStep::Recipient, recipient.as_ref()),
+                Ok(_) => (self.on_step)(MailStep::Recipient, recipient.as_ref()),
                 Err(error) if error.kind() == Kind::Unavailable => return Err(error),
                 Err(error) => refused.push(error),
             }
@@ -101,7 +101,7 @@ impl<'a, 'b> SmtpSession<'a, 'b> {
         let parameters = strange.then_some(MailParameter::SmtpUtfEight).into_iter().collect();
         let work = self.connection.command(Mail::new(envelope.from().cloned(), parameters));
         within(settings, MailStep::Sender, STEP, work, |error| answer(settings, MailStep::Sender, &error)).await?;
-        (self.told)(MailStep::Sender, settings.from.email.as_ref());
+        (self.on_step)(MailStep::Sender, settings.from.email.as_ref());
         Ok(())
     }
 
@@ -114,11 +114,11 @@ impl<'a, 'b> SmtpSession<'a, 'b> {
         let taken =
             within(settings, MailStep::Message, MESSAGE, work, |error| answer(settings, MailStep::Message, &error));
         let answer = taken.await?;
-        (self.told)(MailStep::Message, &printable(&answer.message().collect::<Vec<_>>().join(" ")));
+        (self.on_step)(MailStep::Message, &printable(&answer.message().collect::<Vec<_>>().join(" ")));
         Ok(())
     }
 
-    /// Says goodbye. What was delivered stays delivered.
+    /// Ends the session. Delivered messages stay delivered.
     pub async fn close(mut self) {
         drop(tokio::time::timeout(FAREWELL, self.connection.quit()).await);
     }
@@ -126,7 +126,7 @@ impl<'a, 'b> SmtpSession<'a, 'b> {
 
 fn all_refused(refused: Vec<Error>) -> Error {
     let number = refused.len();
-    // One that may be taken later makes it worth to try again.
+    // If one may be accepted later, another attempt is worthwhile.
     let kind = match refused.iter().any(|error| error.kind() == Kind::TryAgain) {
         true => Kind::TryAgain,
         false => Kind::NotPermitted,

@@ -1,20 +1,20 @@
-//! Drop-ins that an administrator has made for a task's unit, as `systemctl edit` and `systemctl set-property` write them:
-//! what they set holds for the same verb of `pgcellar -i`. It is handed over in a drop-in too, since those of all units
-//! of pgcellar come behind the properties of a transient one.
+//! An administrator's drop-ins for a task's unit, as `systemctl edit` and `systemctl set-property` write them: they
+//! apply to the same verb of `pgcellar -i`. They are passed in a drop-in too, since those of all units of pgcellar
+//! override the properties of a transient unit.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
 
-/// Keys that are about when and how a unit's program is started, which `pgcellar -i` decides itself.
-const NOT_OURS: &[&str] =
+/// Keys for when and how a unit's program is started, which `pgcellar -i` sets itself.
+const EXCLUDED: &[&str] =
     &["Type", "Restart", "RestartSec", "RemainAfterExit", "SuccessExitStatus", "NotifyAccess", "GuessMainPID"];
 
-/// What such keys begin with.
-const NOT_OURS_BEGIN: &[&str] = &["Exec", "Timeout", "Standard", "Restart", "StartLimit"];
+/// Prefixes of such keys.
+const EXCLUDED_BEGIN: &[&str] = &["Exec", "Timeout", "Standard", "Restart", "StartLimit"];
 
-/// Where drop-ins go that are of no use after the next boot.
+/// The folder for drop-ins that do not survive a boot.
 const FOLDER: &str = "/run/systemd/system";
 
 /// A drop-in for one transient unit. Dropping it removes it.
@@ -22,7 +22,8 @@ const FOLDER: &str = "/run/systemd/system";
 pub struct DropIn(PathBuf);
 
 impl DropIn {
-    /// Writes it, before the unit is known to systemd, which looks for it only then. It counts more than all others.
+    /// Writes it. Call it before the unit is created: systemd reads drop-ins when it loads the unit. It overrides all
+    /// others.
     pub fn write(unit: &str, assignments: &[String]) -> Result<Self> {
         let folder = Path::new(FOLDER).join(format!("{unit}.d"));
         let path = folder.join("90-call.conf");
@@ -43,8 +44,8 @@ impl Drop for DropIn {
     }
 }
 
-/// The assignments of the `[Service]` sections of the drop-ins for `pgcellar-VERB@INSTANCE.service` alone, in their order.
-/// Those of all units of pgcellar hold for a transient unit by its name.
+/// The assignments in the `[Service]` sections of the drop-ins for `pgcellar-VERB@INSTANCE.service` alone, in their
+/// order. Those of all units of pgcellar apply to a transient unit by its name.
 pub fn assignments(verb: &str, instance: &str) -> Vec<String> {
     let unit = format!("pgcellar-{verb}@{instance}.service");
     let mut show = Command::new("systemctl");
@@ -54,10 +55,10 @@ pub fn assignments(verb: &str, instance: &str) -> Vec<String> {
     let own = [format!("pgcellar-{verb}@.service.d"), format!("{unit}.d")];
     let is_own = |path: &&Path| {
         let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
-        // What the generator writes, `pgcellar -i` has from the same list.
+        // `pgcellar -i` sets what the generator writes from the same list.
         folder.is_some_and(|name| own.iter().any(|one| one == name)) && !path.starts_with("/run/systemd/generator")
     };
-    // A path with a blank stands in quotes.
+    // A path with a blank is quoted.
     let paths = shlex::split(&paths).unwrap_or_default();
     let texts = paths.iter().map(Path::new).filter(is_own).filter_map(|path| {
         std::fs::read_to_string(path).inspect_err(|error| log::warn!("cannot read {}: {error}", path.display())).ok()
@@ -69,25 +70,25 @@ pub fn assignments(verb: &str, instance: &str) -> Vec<String> {
 fn parse(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut is_service = false;
-    let mut begun = String::new();
+    let mut line_so_far = String::new();
     for line in text.lines() {
         let plain = line.trim();
-        if plain.starts_with(['#', ';']) || (plain.is_empty() && begun.is_empty()) {
+        if plain.starts_with(['#', ';']) || (plain.is_empty() && line_so_far.is_empty()) {
             continue;
         }
-        begun.push_str(plain);
-        if begun.ends_with('\\') {
-            begun.pop();
-            begun.push(' ');
+        line_so_far.push_str(plain);
+        if line_so_far.ends_with('\\') {
+            line_so_far.pop();
+            line_so_far.push(' ');
             continue;
         }
-        let whole = std::mem::take(&mut begun);
+        let whole = std::mem::take(&mut line_so_far);
         if whole.starts_with('[') {
             is_service = whole == "[Service]";
         } else if let Some((key, value)) = whole.split_once('=').filter(|_| is_service) {
             let key = key.trim();
-            let ours = NOT_OURS.contains(&key) || NOT_OURS_BEGIN.iter().any(|begin| key.starts_with(begin));
-            if !ours {
+            let is_excluded = EXCLUDED.contains(&key) || EXCLUDED_BEGIN.iter().any(|begin| key.starts_with(begin));
+            if !is_excluded {
                 found.push(format!("{key}={}", value.trim()));
             }
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::unit::named_files::HOMES;
+use crate::host::unit::confinement::HOMES;
 use crate::host::{mounts, staging, unit};
 use crate::shell_word::{path_word, shell_word};
 

@@ -1,40 +1,40 @@
-//! What systemd and the journal add to what an alert was told.
+//! What systemd and the journal add to the arguments of an alert.
 
 use crate::blocking;
 use crate::cli::AlertArgs;
 use crate::config::credential_files::rename_command;
+use crate::config::usable_settings;
 use crate::config::{credential_problems, stored_credentials};
 use crate::error::{Error, Kind, Result};
-use crate::host::run_log::{Job, Logged};
+use crate::host::run_log::{Job, RunLog};
 use crate::host::systemctl;
 use crate::host::{unit, unit_failure};
 use crate::task::alert::failure::FailedTask;
 use crate::task::alert::missing_units;
 use crate::task::alert::missing_units::MissingUnit;
-use crate::task::usable_settings;
 
-/// What is asked of the unit that failed.
+/// The properties read of the failed unit.
 const PROPERTIES: &str = "Id,Result,ExecMainCode,ExecMainStatus,InvocationID";
 
-/// The unit that the alert `alert` is for, if it is an alert: `pgcellar-backup-alert@main.service` is that of
+/// The unit whose failure the unit `alert` reports, if it is an alert: `pgcellar-backup-alert@main.service` reports
 /// `pgcellar-backup@main.service`.
 fn task_unit(alert: &str) -> Option<String> {
     let (task, instance) = alert.split_once("-alert@")?;
     Some(format!("{task}@{instance}"))
 }
 
-/// What came of an alert that failed itself.
+/// The outcome of an earlier alert that failed itself.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Predecessor {
     /// This is the first alert.
     None,
-    /// Its program has run, and has said what it could not do.
+    /// Its program has run, and has logged what it could not do.
     HasSpoken,
-    /// It could not tell anything; why, and what to do about that.
+    /// It could not report anything: the reason, and what to do about it.
     Silent(String, String),
 }
 
-/// Where the unit that failed is an alert, which could not start, the failure is that of its task.
+/// If the failed unit is an alert that could not start, replaces it by its task's unit in `failure`.
 pub async fn predecessor(failure: &mut FailedTask) -> Predecessor {
     let Some(unit) = failure.unit.as_deref().and_then(task_unit) else { return Predecessor::None };
     if failure.has_run() && !failure.was_killed() {
@@ -42,8 +42,8 @@ pub async fn predecessor(failure: &mut FailedTask) -> Predecessor {
     }
     let alert = failure.unit.replace(unit.clone()).unwrap_or_default();
     let (how, hint) = failure.how();
-    let shown = systemctl::show([unit], PROPERTIES).await;
-    let of = |name: &str| shown.first().map(|unit| unit.get(name).to_owned()).filter(|text| !text.is_empty());
+    let units = systemctl::show([unit], PROPERTIES).await;
+    let of = |name: &str| units.first().map(|unit| unit.get(name).to_owned()).filter(|text| !text.is_empty());
     failure.result = of("Result");
     // The codes of waitid(2), as systemd shows them.
     failure.code = of("ExecMainCode").and_then(|code| match code.as_str() {
@@ -54,26 +54,26 @@ pub async fn predecessor(failure: &mut FailedTask) -> Predecessor {
     });
     failure.status = of("ExecMainStatus").filter(|_| failure.code.is_some());
     failure.invocation = of("InvocationID");
-    Predecessor::Silent(format!("{alert}: {how}; this mail comes without credentials and folders"), hint)
+    Predecessor::Silent(format!("{alert}: {how}; this mail was sent without credentials and folders"), hint)
 }
 
-/// Whether systemd did not start the unit at all, because of what it needs. Then what the alert was told is of a run
-/// before, which was good, or has been told.
+/// Records in `failure` if systemd did not start the unit at all, because a dependency is missing. Then the arguments
+/// of the alert describe an earlier run, which succeeded or has been reported.
 ///
-/// `told` is the run that the last alert of this unit was about.
-pub async fn lacking(failure: &mut FailedTask, told: Option<&str>) {
+/// `reported` is the run that the last alert of this unit was about.
+pub async fn lacking(failure: &mut FailedTask, reported: Option<&str>) {
     let Some(unit) = failure.unit.clone() else { return };
     let is_of_run_before = match failure.result.as_deref() {
-        // OnFailure= comes of a job that failed, as well as of a run.
+        // OnFailure= is triggered by a failed job as well as by a failed run.
         Some("success") => true,
         Some(_) => match Job::last(&unit).await {
-            // A later run has another id, whose end the journal may not have yet.
+            // A later run has another ID, and its end may not be in the journal yet.
             Some(job) => {
-                let is_later = |run: &String| failure.invocation.as_ref().is_some_and(|told| told != run);
+                let is_later = |run: &String| failure.invocation.as_ref().is_some_and(|own| own != run);
                 job.is_not_started() && !job.invocation.as_ref().is_some_and(is_later)
             }
             // Without a journal.
-            None => told.is_some() && told == failure.invocation.as_deref(),
+            None => reported.is_some() && reported == failure.invocation.as_deref(),
         },
         None => false,
     };
@@ -83,23 +83,23 @@ pub async fn lacking(failure: &mut FailedTask, told: Option<&str>) {
     }
 }
 
-/// The lines of the run that failed; of one that was not started, those of what it lacks.
-pub async fn logged(args: &AlertArgs, failure: &mut FailedTask) -> Option<Result<Logged>> {
+/// The log of the failed run; of one that was not started, that of its missing units.
+pub async fn logged(args: &AlertArgs, failure: &mut FailedTask) -> Option<Result<RunLog>> {
     let logged = match (args.log.clone(), &failure.lacking, &failure.invocation) {
-        (Some(path), ..) => Some(blocking::to_end(move || Logged::of_file(&path)).await),
+        (Some(path), ..) => Some(blocking::to_end(move || RunLog::of_file(&path)).await),
         (None, Some(units), _) => Some(of_lacking(failure.subject(), units).await),
-        (None, None, Some(invocation)) => Some(Logged::of_run(invocation).await),
+        (None, None, Some(invocation)) => Some(RunLog::of_run(invocation).await),
         (None, None, None) => None,
     };
     failure.cause = logged.as_ref().and_then(|logged| logged.as_ref().ok()?.cause);
     logged
 }
 
-async fn of_lacking(unit: &str, units: &[MissingUnit]) -> Result<Logged> {
-    let mut all = Logged::default();
+async fn of_lacking(unit: &str, units: &[MissingUnit]) -> Result<RunLog> {
+    let mut all = RunLog::default();
     for one in units.iter().rev() {
         match one.has_failed() && !one.invocation.is_empty() {
-            true => all.append(Logged::of_run(&one.invocation).await?),
+            true => all.append(RunLog::of_run(&one.invocation).await?),
             false => all.lines.extend(Job::last(&one.unit).await.filter(Job::is_not_started).map(|job| job.message)),
         }
     }
@@ -107,10 +107,10 @@ async fn of_lacking(unit: &str, units: &[MissingUnit]) -> Result<Logged> {
     Ok(all)
 }
 
-/// What else is to be said of a run that systemd could not set up: which file is missing, or cannot be loaded.
+/// Errors with files that systemd needs to set the run up: which one is missing, or cannot be loaded.
 pub fn files(failure: &FailedTask) -> Vec<Error> {
     let instance = &failure.instance;
-    // So ends a unit whose file of settings systemd cannot take.
+    // The result of a unit whose file of settings systemd cannot read.
     let is_resources = failure.result.as_deref() == Some("resources");
     match failure.not_set_up() {
         Some(unstarted) if unstarted.hint == unit_failure::credentials_hint(instance) => {
@@ -120,20 +120,20 @@ pub fn files(failure: &FailedTask) -> Vec<Error> {
                 false => problems.into_iter().map(Error::from).collect(),
             }
         }
-        Some(_) if !usable_settings::are_there() || is_resources && usable_settings::are_of_file() => {
+        Some(_) if !usable_settings::any_is_set() || is_resources && usable_settings::are_from_file() => {
             let path = unit::settings(instance);
             let message = match path.try_exists() {
                 Ok(false) => format!("there is no {}", path.display()),
                 _ => format!("{} cannot be used", path.display()),
             };
-            let hint = format!("pgcellar config check -i {instance} says what is wrong with it");
+            let hint = format!("pgcellar config check -i {instance} shows what is wrong with it");
             vec![Error::new(Kind::Config, message).hint(hint)]
         }
         _ => Vec::new(),
     }
 }
 
-/// Files that are what they should be and that systemd cannot decrypt: what is in them only root can find out.
+/// The error for well-formed files that systemd cannot decrypt; only root can find out the reason.
 fn undecryptable(instance: &str, stored: &[(&str, String)]) -> Option<Error> {
     let message = match stored {
         [] => return None,
@@ -150,7 +150,7 @@ fn undecryptable(instance: &str, stored: &[(&str, String)]) -> Option<Error> {
     };
     let error = Error::new(Kind::Config, message);
     Some(match stored {
-        [(credential, _)] => error.hint(format!("{} gives it its name", rename_command(instance, credential))),
+        [(credential, _)] => error.hint(format!("{} corrects its name", rename_command(instance, credential))),
         _ => error,
     })
 }

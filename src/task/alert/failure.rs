@@ -1,4 +1,4 @@
-//! What is known of a run that failed.
+//! A failed run.
 
 use crate::cli::AlertArgs;
 use crate::config::{Databases, Place};
@@ -29,17 +29,18 @@ pub struct FailedTask {
     pub instance: String,
     /// Databases that are configured, if they are.
     pub databases: Option<Databases>,
-    /// What was in the way of the run, as it has said itself.
+    /// The cause of the failure that the run itself logged.
     pub cause: Option<Cause>,
-    /// What the unit needs and lacks: systemd did not start it. Empty where nothing is missing any more.
+    /// The missing units because of which systemd did not start it; none if it was started. Empty if nothing is missing
+    /// any more.
     pub lacking: Option<Vec<MissingUnit>>,
 }
 
 impl FailedTask {
-    /// What systemd or the command line tells.
+    /// The run that the command line or systemd's variables describe.
     pub fn new(args: &AlertArgs, place: &Place) -> Result<Self> {
         let task = args.task.as_deref().or_else(|| args.unit.as_deref().and_then(task_of)).ok_or_else(|| {
-            Error::new(Kind::Usage, "it is not said which task failed")
+            Error::new(Kind::Usage, "the task that failed is not specified")
                 .hint("name it with --task, or its unit with --unit or MONITOR_UNIT")
         })?;
         Ok(FailedTask {
@@ -51,19 +52,19 @@ impl FailedTask {
             status: args.exit_status.clone(),
             host: place.host.clone(),
             instance: place.instance.clone(),
-            // An alert is worth sending whatever is wrong with the names.
+            // A wrong name must not prevent the alert.
             databases: Databases::new(&args.databases).ok(),
             cause: None,
             lacking: None,
         })
     }
 
-    /// What the monitor knows it by.
+    /// The name by which the monitor identifies it.
     pub fn subject(&self) -> &str {
         self.unit.as_deref().unwrap_or(&self.task)
     }
 
-    /// The task and what it was to work on.
+    /// The task and its databases.
     pub fn what(&self) -> String {
         match (&self.databases, self.task.as_str()) {
             (Some(Databases::AllBut(_)), "backup") => "backup of all databases".to_owned(),
@@ -81,7 +82,7 @@ impl FailedTask {
         format!("{} {} on {} ({})", self.what(), self.end(), self.host, self.instance)
     }
 
-    /// What became of the task, for the log.
+    /// The task and its outcome, for the log.
     pub fn in_short(&self) -> String {
         format!("{} {}", self.task, self.end())
     }
@@ -90,23 +91,23 @@ impl FailedTask {
         if self.has_run() { "failed" } else { "could not start" }
     }
 
-    /// Whether it could not say itself that it failed.
+    /// Whether it could not report its failure itself.
     pub fn is_silent(&self) -> bool {
         self.was_killed() || !self.has_run()
     }
 
-    /// Whether it was ended from outside.
+    /// Whether it was killed.
     pub fn was_killed(&self) -> bool {
         matches!(self.code.as_deref(), Some("killed" | "dumped"))
             || matches!(self.result.as_deref(), Some("signal" | "core-dump" | "timeout" | "watchdog" | "oom-kill"))
     }
 
-    /// Whether the program of the task has run at all.
+    /// Whether the task's program ran at all.
     pub fn has_run(&self) -> bool {
         self.lacking.is_none() && self.not_set_up().is_none()
     }
 
-    /// Why systemd could not start the program, where it has tried to.
+    /// Why systemd could not start the program, if it tried.
     pub fn not_set_up(&self) -> Option<UnitFailure> {
         let status = || self.status.as_deref().and_then(|status| status.parse().ok());
         let exited = || self.code.as_deref().is_none_or(|code| code == "exited");
@@ -115,8 +116,7 @@ impl FailedTask {
         })
     }
 
-    /// How it ended, and what to do about it: systemd's `$SERVICE_RESULT` and `$EXIT_STATUS` in words
-    /// (`systemd.exec(5)`).
+    /// How it ended, and a hint: systemd's `$SERVICE_RESULT` and `$EXIT_STATUS` in words (`systemd.exec(5)`).
     pub fn how(&self) -> (String, String) {
         if let Some(units) = &self.lacking {
             return missing_units::in_words(units, self.subject());
@@ -127,7 +127,7 @@ impl FailedTask {
         let status = self.status.as_deref().map(printable).unwrap_or_default();
         let (how, hint) = match self.result.as_deref() {
             Some("timeout" | "watchdog") => (
-                "it did not get on for as long as it may, and was stopped".to_owned(),
+                "it made no progress within its time limit, and was stopped".to_owned(),
                 "does the server answer, does a lock hold the dump up, are the disk and the bucket quick enough?",
             ),
             Some("oom-kill") => (
@@ -137,15 +137,16 @@ impl FailedTask {
                     None => "free memory, or give the container more",
                 },
             ),
-            Some("signal") => {
-                (format!("it was killed{}", signal(&status)), "who did that? The next run starts from the beginning")
-            }
+            Some("signal") => (
+                format!("it was killed{}", signal(&status)),
+                "find out who killed it; the next run starts from the beginning",
+            ),
             Some("core-dump") => {
-                (format!("it broke down{}", signal(&status)), "this is a fault of the program: please report it")
+                (format!("it crashed{}", signal(&status)), "this is a fault of the program: please report it")
             }
             _ => match (self.code.as_deref(), status.parse::<u16>()) {
                 (Some("killed" | "dumped"), _) => {
-                    (format!("it was killed{}", signal(&status)), "the next run starts anew")
+                    (format!("it was killed{}", signal(&status)), "the next run starts from the beginning")
                 }
                 (_, Ok(status)) => self.exited(status),
                 (_, Err(_)) => ("it failed".to_owned(), ""),
@@ -172,25 +173,25 @@ impl FailedTask {
     }
 }
 
-/// What an `EX_TEMPFAIL` was for.
+/// The meaning of `EX_TEMPFAIL`, and a hint.
 fn passing(cause: Option<Cause>) -> (&'static str, &'static str) {
     match cause {
-        Some(Cause::AnotherRun) => ("another run was at work", "the next run comes by the schedule"),
+        Some(Cause::AnotherRun) => ("another run was active", "the next scheduled run follows"),
         Some(Cause::TableLock) => (
             "another session held a lock on a table for too long",
             "pg_stat_activity shows who; run it at a quieter time, or let it wait longer with BACKUP_LOCK_WAIT_TIMEOUT",
         ),
         Some(Cause::TablesDropped) => ("tables were dropped under each dump", "run it when nothing drops tables"),
-        Some(Cause::Stopped) => ("it was told to stop", "somebody stopped it, or the host went down; run it again"),
+        Some(Cause::Stopped) => ("it was asked to stop", "it was stopped by hand, or the host went down; run it again"),
         Some(Cause::SandboxStopped) => (
             "its sandbox was stopped",
-            "RuntimeMaxSec= of pgcellar-drill-sandbox@.service ends a drill that takes longer; or somebody stopped it",
+            "RuntimeMaxSec= of pgcellar-drill-sandbox@.service ends a drill that takes longer; or it was stopped by hand",
         ),
-        None => ("something was in the way that may pass", ""),
+        None => ("a temporary failure", ""),
     }
 }
 
-/// A signal by its name, or by its number, which is all that `systemctl show` has.
+/// A signal by its name, or by its number, as `systemctl show` has it.
 fn signal(status: &str) -> String {
     match status {
         "" => String::new(),
@@ -225,13 +226,13 @@ mod tests {
     fn how_a_run_ended() {
         let cases = [
             (Some("exit-code"), Some("exited"), Some("69"), "could not be reached", false),
-            (Some("exit-code"), Some("exited"), Some("75"), "may pass (exit status 75)", false),
+            (Some("exit-code"), Some("exited"), Some("75"), "a temporary failure (exit status 75)", false),
             (Some("exit-code"), Some("exited"), Some("1"), "status 1", false),
             (Some("signal"), Some("killed"), Some("KILL"), "killed (SIGKILL)", true),
             (Some("signal"), Some("killed"), Some("9"), "killed (signal 9)", true),
             (Some("core-dump"), Some("dumped"), Some("SEGV"), "(SIGSEGV)", true),
-            (Some("timeout"), Some("killed"), Some("TERM"), "did not get on", true),
-            (Some("timeout"), Some("exited"), Some("75"), "did not get on", true),
+            (Some("timeout"), Some("killed"), Some("TERM"), "made no progress", true),
+            (Some("timeout"), Some("exited"), Some("75"), "made no progress", true),
             (Some("oom-kill"), Some("killed"), Some("KILL"), "no memory", true),
             (None, None, Some("73"), "could not be written", false),
             (None, Some("killed"), Some("SIGKILL"), "killed (SIGKILL)", true),
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_did_not_come_about() {
+    fn a_run_that_was_not_started() {
         let cases = [
             (Some("exit-code"), Some("exited"), Some("203"), "execute its program"),
             (Some("exit-code"), Some("exited"), Some("243"), "load its credentials"),
@@ -263,13 +264,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_in_the_way_is_what_the_run_has_said() {
+    fn the_cause_that_the_run_logged_is_shown() {
         let mut failure = failure(Some("exit-code"), Some("exited"), Some("75"));
         for (cause, expected) in [
             (Cause::AnotherRun, "another run"),
             (Cause::TableLock, "a lock on a table"),
             (Cause::TablesDropped, "were dropped"),
-            (Cause::Stopped, "told to stop"),
+            (Cause::Stopped, "asked to stop"),
             (Cause::SandboxStopped, "its sandbox was stopped"),
         ] {
             failure.cause = Some(cause);

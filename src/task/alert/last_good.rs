@@ -1,4 +1,4 @@
-//! What there is to restore from.
+//! The last good backups, for an alert.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use crate::format::{ago, bytes, time};
 use crate::printable::printable;
 use crate::store::Stores;
 
-/// How long a store may take: the alert must get out.
+/// How long a store may take: the alert must be sent.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// The last good backups.
 #[derive(Debug, Default)]
 pub struct LastGood {
-    /// Of each database its name, and the last good whole backup in words.
+    /// Each database's name and its last good backup in words.
     pub backups: Vec<(String, String)>,
     /// Whether the newest backup of a database is encrypted, good or not.
     pub encrypted: bool,
 }
 
-/// The last good whole backup of each database. The first store that backups go to is asked.
+/// The last good backup of each database in the first store that backups go to.
 pub async fn find(place: &Place, databases: &Option<Databases>) -> Result<LastGood> {
     let read = async {
         let store = Stores::open(place).await?.all().into_iter().next();
@@ -50,20 +50,20 @@ fn newest(catalogue: &Catalogue, place: &Place, databases: &Option<Databases>, n
     let good = |status: Status| matches!(status, Status::Good | Status::Verified);
     for backup in &catalogue.backups {
         let manifest = &backup.manifest;
-        // An alert names what may be ours rather than nothing.
-        let ours = ownership.whose(backup) != Whose::Another && !is_from_future(manifest.started, now);
+        // An alert rather names a backup that may be this instance's than none.
+        let may_be_own = ownership.whose(backup) != Whose::Another && !is_from_future(manifest.started, now);
         let named = match databases {
             Some(Databases::Named(names)) => names.contains(&manifest.database),
             Some(Databases::AllBut(_)) | None => true,
         };
-        if !ours || !named {
+        if !may_be_own || !named {
             continue;
         }
         // The oldest come first.
         encrypted.insert(&manifest.database, manifest.encryption.is_some());
         if good(backup.status) {
-            let (begun, age) = (time(manifest.started, &local_zone()), ago(manifest.started, now));
-            let words = format!("{}, {begun} ({age}), {}", manifest.id, bytes(manifest.stored_bytes()));
+            let (started, age) = (time(manifest.started, &local_zone()), ago(manifest.started, now));
+            let words = format!("{}, {started} ({age}), {}", manifest.id, bytes(manifest.stored_bytes()));
             found.insert(&manifest.database, Some(words));
         }
     }

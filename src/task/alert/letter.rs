@@ -1,4 +1,4 @@
-//! What the mail of an alert says.
+//! The mail of an alert.
 
 use jiff::Timestamp;
 
@@ -6,49 +6,49 @@ use crate::config::local_zone;
 use crate::error::{Error, Result};
 use crate::format::time;
 use crate::host::mail::{Letter, Page, Tone};
-use crate::host::run_log::Logged;
+use crate::host::run_log::RunLog;
 use crate::host::surroundings::Surroundings;
 use crate::printable::printable;
 use crate::stop::INTERRUPTED;
 use crate::task::alert::failure::FailedTask;
 
-/// How many of the run's errors are told above the log's last lines.
+/// How many of the run's errors are shown above the log's last lines.
 const ERRORS: usize = 5;
 
-/// What is told of the run's log.
+/// What the mail shows of the run's log.
 #[derive(Clone, Copy)]
 pub enum LogExcerpt<'a> {
     /// Its last lines, or why they could not be read.
-    Lines(&'a Result<Logged>),
-    /// That it stays on the host: backups are encrypted, and errors name tables and have values in them.
+    Lines(&'a Result<RunLog>),
+    /// Nothing, because backups are encrypted, and errors name tables and contain values.
     Concealed,
-    /// Nothing is known of it.
+    /// There is no log.
     Nothing,
 }
 
-/// What stands in the place of the last lines.
+/// The text in place of the last lines.
 const CONCEALED: &str = "The log stays on its host, because backups are encrypted there and errors may name what is in the \
                          database.";
 
-/// What is wrong beside the run.
+/// Problems other than the failed run.
 #[derive(Debug, Default)]
 pub struct Doubts {
-    /// Why the usual alert could not tell it, and what to do about that.
+    /// Why the regular alert could not be sent, and what to do about it.
     pub silent: Option<(String, String)>,
-    /// What is wrong with files that systemd needs to start the task.
+    /// Errors with files that systemd needs to start the task.
     pub files: Vec<Error>,
-    /// What is wrong with settings that the alert itself needs.
+    /// Errors of settings that the alert itself needs.
     pub settings: Vec<Error>,
 }
 
 /// Composes the letter.
 pub fn compose(
     failure: &FailedTask,
-    told: LogExcerpt<'_>,
+    excerpt: LogExcerpt<'_>,
     good: &Result<Vec<(String, String)>>,
     doubts: &Doubts,
 ) -> Letter {
-    let logged = match told {
+    let logged = match excerpt {
         LogExcerpt::Lines(logged) => Some(logged),
         LogExcerpt::Concealed | LogExcerpt::Nothing => None,
     };
@@ -73,11 +73,11 @@ pub fn compose(
             page.heading("Last good backup").words("None: there is nothing to restore from.")
         }
         Ok(good) => page.heading("Last good backup").facts(good.clone()),
-        Err(error) => page.heading("Last good backup").words(&format!("It could not be found out: {error}.")),
+        Err(error) => page.heading("Last good backup").words(&format!("Unknown: {error}.")),
     };
-    page = page.heading("To look closer").lines(commands(failure));
+    page = page.heading("For details").lines(commands(failure));
     page = match logged {
-        None if matches!(told, LogExcerpt::Concealed) => page.heading("Last lines").words(CONCEALED),
+        None if matches!(excerpt, LogExcerpt::Concealed) => page.heading("Last lines").words(CONCEALED),
         Some(Ok(logged)) if !logged.lines.is_empty() => page.heading("Last lines").lines(logged.lines.clone()),
         Some(Err(error)) => page.heading("Last lines").words(&format!("{error}.")),
         _ => page,
@@ -85,12 +85,12 @@ pub fn compose(
     Letter::new(format!("[pgcellar] {}", failure.headline()), &page)
 }
 
-/// The last errors that the run had logged, without that it was interrupted, where the result tells why.
-fn errors<'a>(failure: &FailedTask, logged: Option<&'a Result<Logged>>) -> Vec<&'a str> {
+/// The last errors that the run logged, without the one that it was interrupted if the result shows why.
+fn errors<'a>(failure: &FailedTask, logged: Option<&'a Result<RunLog>>) -> Vec<&'a str> {
     let all = logged.and_then(|logged| logged.as_ref().ok()).map(|logged| logged.errors.as_slice()).unwrap_or_default();
-    let told = |error: &&str| !(failure.was_killed() && error.starts_with(INTERRUPTED));
-    let told: Vec<&str> = all.iter().map(String::as_str).filter(told).collect();
-    told[told.len().saturating_sub(ERRORS)..].to_vec()
+    let relevant = |error: &&str| !(failure.was_killed() && error.starts_with(INTERRUPTED));
+    let errors: Vec<&str> = all.iter().map(String::as_str).filter(relevant).collect();
+    errors[errors.len().saturating_sub(ERRORS)..].to_vec()
 }
 
 fn facts(failure: &FailedTask) -> Vec<(String, String)> {
@@ -110,7 +110,7 @@ fn commands(failure: &FailedTask) -> Vec<String> {
     if let Some(unit) = failure.unit.as_deref().map(printable) {
         commands.push(format!("systemctl status {unit}"));
         commands.push(match &failure.invocation {
-            // Its own lines, and systemd's about it.
+            // The run's own lines, and systemd's about it.
             Some(run) => format!("journalctl _SYSTEMD_INVOCATION_ID={0} + INVOCATION_ID={0}", printable(run)),
             None => format!("journalctl -u {unit}"),
         });
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn that_a_run_was_stopped_is_said_once() {
+    fn an_interruption_is_mentioned_once() {
         let failure = |result: &str| FailedTask {
             task: "backup".to_owned(),
             result: Some(result.to_owned()),
@@ -136,7 +136,7 @@ mod tests {
         };
         let stopped = "interrupted (no partial files were left; run it again)".to_owned();
         let logged =
-            Ok(Logged { lines: Vec::new(), errors: vec!["no space left".to_owned(), stopped.clone()], cause: None });
+            Ok(RunLog { lines: Vec::new(), errors: vec!["no space left".to_owned(), stopped.clone()], cause: None });
         assert_eq!(errors(&failure("timeout"), Some(&logged)), ["no space left"]);
         // Somebody has stopped it, and that is the reason.
         assert_eq!(errors(&failure("exit-code"), Some(&logged)), ["no space left", &stopped]);

@@ -1,5 +1,5 @@
-//! The units that a task's unit needs and that did not come up, such as the disk of the backups: then systemd does not start
-//! the task.
+//! The units that a task's unit requires and that are not active, such as the mount of the backups' disk: systemd does
+//! not start the task without them.
 
 use std::collections::BTreeSet;
 
@@ -7,33 +7,33 @@ use crate::host::systemctl;
 use crate::host::systemctl::UnitProperties;
 use crate::printable::printable;
 
-/// What is asked of each unit.
+/// The properties read of each unit.
 const PROPERTIES: &str = "Id,ActiveState,Result,InvocationID,Where,What,Requires,BindsTo,Requisite";
 
-/// How far it is from a task to a disk's device: by its mount, and by what that needs in turn.
+/// How many steps of dependencies are followed from a task: enough for its mount and the disk's device.
 const DEPTH: usize = 4;
 
-/// A unit that did not come up.
+/// A required unit that is not active.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MissingUnit {
     /// Its name.
     pub unit: String,
-    /// systemd's result of its last run; `success` if it has not been started at all.
+    /// systemd's result of its last run; `success` if it was never started.
     pub result: String,
     /// Its last run.
     pub invocation: String,
-    /// Of a mount: where, and what.
+    /// The mount point and the device of a mount.
     pub mount: Option<(String, String)>,
 }
 
 impl MissingUnit {
-    /// Whether it was tried and failed, so that the journal has lines of that.
+    /// Whether it was started and failed, so that the journal has its log.
     pub fn has_failed(&self) -> bool {
         !matches!(self.result.as_str(), "" | "success")
     }
 }
 
-/// The units without which `unit` is not started and that are not active, the nearest first.
+/// The units that `unit` requires and that are not active, the nearest first.
 pub async fn of(unit: &str) -> Vec<MissingUnit> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::from([unit.to_owned()]);
@@ -57,11 +57,11 @@ pub async fn of(unit: &str) -> Vec<MissingUnit> {
 fn needs(unit: &UnitProperties) -> Vec<String> {
     let names =
         ["Requires", "BindsTo", "Requisite"].into_iter().flat_map(|kind| unit.get(kind).split_ascii_whitespace());
-    // A slice comes with what is in it.
+    // systemd starts a slice with its units.
     names.filter(|name| !name.ends_with(".slice")).map(str::to_owned).collect()
 }
 
-/// A service may be inactive because it has done its work.
+/// The unit if it is missing. An inactive service does not count: it may have done its work.
 fn lacking(unit: &UnitProperties) -> Option<MissingUnit> {
     let name = unit.get("Id");
     let is_lacking = match unit.get("ActiveState") {
@@ -78,33 +78,37 @@ fn lacking(unit: &UnitProperties) -> Option<MissingUnit> {
     })
 }
 
-/// What is missing, and what to do before `task` can be started again.
+/// What is missing, and what to do before starting `task` again.
 pub fn in_words(units: &[MissingUnit], task: &str) -> (String, String) {
     let (retry, task) = (|unit: &str| format!("systemctl start {}", printable(unit)), printable(task));
     let Some(first) = units.first() else {
         return (
-            "systemd did not start it, because a unit that it needs did not come up; by now it is there".to_owned(),
-            format!("{} makes up for it", retry(&task)),
+            "systemd did not start it, because a unit that it needs did not start; that unit is active by now"
+                .to_owned(),
+            format!("{} runs it now", retry(&task)),
         );
     };
     let device = units.iter().find(|one| one.unit.ends_with(".device"));
     let (what, hint) = match (units.iter().find_map(|one| one.mount.as_ref().map(|mount| (one, mount))), device) {
         (Some((mount, (place, disk))), Some(_)) => (
             format!(
-                "{} is not mounted, because its disk {} is not there ({})",
+                "{} is not mounted, because its disk {} is missing ({})",
                 printable(place),
                 printable(disk),
                 mount.unit
             ),
-            format!("plug it in, or mend its line in /etc/fstab; {} says whether it is right", retry(&mount.unit)),
+            format!("attach it, or correct its line in /etc/fstab; {} shows whether that helps", retry(&mount.unit)),
         ),
         (Some((mount, (place, disk))), None) => (
             format!("{}, where {} belongs, is not mounted ({})", printable(place), printable(disk), mount.unit),
-            format!("is the disk there, and right in /etc/fstab? {} mounts it, or says why not", retry(&mount.unit)),
+            format!(
+                "is the disk attached, and correct in /etc/fstab? {} mounts it, or shows why not",
+                retry(&mount.unit)
+            ),
         ),
         (None, _) => (
-            format!("{} did not come up", printable(&first.unit)),
-            format!("systemctl status {} says why", printable(&first.unit)),
+            format!("{} did not start", printable(&first.unit)),
+            format!("systemctl status {} shows why", printable(&first.unit)),
         ),
     };
     (format!("systemd did not start it: {what}"), format!("{hint}; then {}", retry(&task)))
@@ -130,7 +134,7 @@ mod tests {
         let (what, hint) = in_words(&all, "pgcellar-backup@main.service");
         assert_eq!(
             what,
-            "systemd did not start it: /mnt/bk is not mounted, because its disk /dev/gone is not there (mnt-bk.mount)"
+            "systemd did not start it: /mnt/bk is not mounted, because its disk /dev/gone is missing (mnt-bk.mount)"
         );
         assert!(hint.ends_with("then systemctl start pgcellar-backup@main.service"), "{hint}");
         let parsed = systemctl::parse(MOUNT);
@@ -144,7 +148,7 @@ mod tests {
         assert!(all[0].has_failed());
         assert!(in_words(&all, "x").0.contains("/mnt/bk, where /dev/gone belongs, is not mounted"));
         let all = found("Id=other.service\nActiveState=failed\nResult=exit-code\n");
-        assert!(in_words(&all, "x").0.contains("other.service did not come up"));
-        assert!(in_words(&[], "x").0.contains("by now it is there"));
+        assert!(in_words(&all, "x").0.contains("other.service did not start"));
+        assert!(in_words(&[], "x").0.contains("is active by now"));
     }
 }

@@ -1,4 +1,4 @@
-//! The backup directory: whether it can be written, lasts, and has room for the next backups.
+//! Checks of the backup directory: whether it can be written, survives a reboot, and has space for the next backups.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -17,27 +17,27 @@ use crate::cli::{DoctorPart, PlaceArgs};
 use crate::config::{Databases, Place};
 use crate::error::{Error, Kind, Result, reason};
 use crate::format::{bytes, some};
+use crate::host::disk;
 use crate::host::staging::IN_MEMORY;
 use crate::host::surroundings::Surroundings;
 use crate::store::Store;
 use crate::store::local::{LocalStore, usable};
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::services::Services;
-use crate::task::monitor::gather::disk;
 
 /// `f_type` of overlayfs (`statfs(2)`).
 const OVERLAY: i64 = 0x794c_7630;
 
-/// How many databases are named.
+/// How many databases a message names.
 const NAMED: usize = 5;
 
-/// What the name of our file begins with.
+/// Prefix of the test file's name.
 const BEGIN: &str = ".pgcellar-doctor-";
 
-/// Checks the directory. Where backups go straight to the bucket there is none.
-pub async fn check(known: &Arc<Services>) -> Checks {
+/// Checks the directory. There is none if backups go straight to the bucket.
+pub async fn check(services: &Arc<Services>) -> Checks {
     let mut checks = Checks::new(DoctorPart::Backups);
-    let place = match place(&known.args.place) {
+    let place = match place(&services.args.place) {
         Ok(place) => place,
         Err(error) => {
             checks.failed("settings", &error);
@@ -61,15 +61,15 @@ pub async fn check(known: &Arc<Services>) -> Checks {
     };
     match usable {
         Some(folder) => {
-            lasts(&folder, known.args.place.s3.bucket.is_none(), &mut checks);
-            room(known, &place, &folder, &mut checks).await;
+            lasts(&folder, services.args.place.s3.bucket.is_none(), &mut checks);
+            room(services, &place, &folder, &mut checks).await;
         }
         None => checks.skipped("space", "the directory cannot be written"),
     }
     checks
 }
 
-/// The place without the bucket, whose settings are told of elsewhere.
+/// The place without the bucket, whose settings another part checks.
 fn place(args: &PlaceArgs) -> Result<Place> {
     let mut args = args.clone();
     let is_empty = args.backup_dir.as_ref().is_some_and(|path| path.as_os_str().is_empty());
@@ -85,17 +85,17 @@ struct Written {
     words: String,
 }
 
-/// Writes a file, forces it to the disk and removes it: in the directory, or in the folder above if the first backup is to
-/// make it.
+/// Writes a file, flushes it to the disk and removes it: in the directory, or in its parent if the first backup must
+/// create the directory.
 fn try_out(directory: &Path) -> Result<Written> {
     usable::check(directory)?;
     let user = whoami::username().unwrap_or_else(|_| "this user".to_owned());
     let shown = directory.display();
     let (folder, words) = match directory.metadata() {
         Ok(found) if !found.is_dir() => {
-            return Err(Error::new(Kind::CannotWrite, format!("{shown} is no directory")).hint("look at BACKUP_DIR"));
+            return Err(Error::new(Kind::CannotWrite, format!("{shown} is not a directory")).hint("correct BACKUP_DIR"));
         }
-        Ok(_) => (directory, format!("a file was written to {shown}, forced to the disk and removed, as '{user}'")),
+        Ok(_) => (directory, format!("a file was written to {shown}, flushed to the disk and removed, as '{user}'")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let parent = directory.parent().filter(|parent| parent.is_dir()).ok_or_else(|| {
                 Error::new(Kind::CannotWrite, format!("{shown} does not exist, and neither does the folder above it"))
@@ -105,7 +105,7 @@ fn try_out(directory: &Path) -> Result<Written> {
                 let why = format!("{shown} does not exist, and '{user}' cannot create it: {}", reason(&error));
                 Error::new(Kind::CannotWrite, why).hint(usable::how_to_make(directory))
             })?;
-            (parent, format!("{shown} is not there yet, and the first backup can make it, as '{user}'"))
+            (parent, format!("{shown} does not exist yet, and the first backup can create it, as '{user}'"))
         }
         Err(error) => return Err(refused(directory, &user, &error)),
     };
@@ -132,7 +132,7 @@ fn refused(folder: &Path, user: &str, error: &std::io::Error) -> Error {
     }
 }
 
-/// Whether what is written there outlives a restart.
+/// Checks whether the directory survives a reboot.
 fn lasts(folder: &Path, alone: bool, checks: &mut Checks) {
     let Ok(found) = statfs(folder) else { return };
     if IN_MEMORY.contains(&found.f_type) {
@@ -144,18 +144,21 @@ fn lasts(folder: &Path, alone: bool, checks: &mut Checks) {
     } else if found.f_type == OVERLAY {
         checks.warning(
             "disk",
-            format!("{} is in an overlay, as the layer of a container is, and may go with it", folder.display()),
+            format!(
+                "{} is in an overlay, such as a container's layer, and may be lost with the container",
+                folder.display()
+            ),
             "mount a volume there",
         );
     }
 }
 
-/// Compares the free space with the last backup of each database, or with the database where there is none.
-async fn room(known: &Arc<Services>, place: &Place, folder: &Path, checks: &mut Checks) {
+/// Compares the free space with the size of each database's last backup, or with that of the database if there is none.
+async fn room(services: &Arc<Services>, place: &Place, folder: &Path, checks: &mut Checks) {
     let Some(disk) = disk::of(folder) else {
-        return checks.skipped("space", "the file system does not tell");
+        return checks.skipped("space", "the file system does not report its free space");
     };
-    let sizes: HashMap<String, Option<u64>> = match known.server(checks, DoctorPart::Backups).await {
+    let sizes: HashMap<String, Option<u64>> = match services.server(checks, DoctorPart::Backups).await {
         Some(server) => server.databases.iter().cloned().collect(),
         None => HashMap::new(),
     };
@@ -168,7 +171,7 @@ async fn room(known: &Arc<Services>, place: &Place, folder: &Path, checks: &mut 
         Ok(last) => last,
         Err(error) => return checks.failed("space", &error),
     };
-    let wanted = match Databases::new(&known.args.databases) {
+    let wanted = match Databases::new(&services.args.databases) {
         Ok(Databases::Named(names)) => names,
         Ok(Databases::AllBut(excluded)) => sizes.keys().filter(|name| !excluded.contains(name)).cloned().collect(),
         Err(_) => last.keys().cloned().collect(),
@@ -190,7 +193,7 @@ async fn room(known: &Arc<Services>, place: &Place, folder: &Path, checks: &mut 
     } else if free < of_backups.saturating_add(of_databases) {
         checks.warning("space", found + ", which will be less when compressed", mend);
     } else if disk.free_files == Some(0) {
-        let found = "the file system takes no further files";
+        let found = "the file system has no free inodes";
         checks.failed("space", &Error::new(Kind::CannotWrite, found).hint("remove files there"));
     } else {
         checks.ok("space", found);

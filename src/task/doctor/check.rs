@@ -1,4 +1,4 @@
-//! What a check came to, and how it is shown.
+//! The checks of `pgcellar doctor` and their report.
 
 use serde::Serialize;
 
@@ -8,17 +8,17 @@ use crate::format::count;
 use crate::printable::printable;
 use crate::stdout;
 
-/// What a check came to.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum CheckOutcome {
     /// Nothing to do.
     Ok,
-    /// Something should be looked at; backups are made all the same.
+    /// Something needs attention, but does not prevent backups.
     Warning,
     /// Backups, or mails, will fail.
     Failed,
-    /// It could not be looked at, because something before it failed.
+    /// It could not be checked, because an earlier check failed.
     Skipped,
 }
 
@@ -41,7 +41,7 @@ pub struct Check {
     result: CheckOutcome,
     /// What was found.
     found: String,
-    /// How to mend it.
+    /// How to repair it.
     #[serde(skip_serializing_if = "Option::is_none")]
     mend: Option<String>,
     #[serde(skip)]
@@ -68,38 +68,38 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// None yet.
+    /// No checks yet.
     pub fn new(part: DoctorPart) -> Self {
         Checks { part, list: Vec::new() }
     }
 
-    /// Adds what is as it should be.
+    /// Adds a check without a problem.
     pub fn ok(&mut self, check: impl Into<String>, found: impl Into<String>) {
         self.add(check.into(), CheckOutcome::Ok, found.into(), None, None);
     }
 
-    /// Adds what should be looked at.
+    /// Adds a warning.
     pub fn warning(&mut self, check: impl Into<String>, found: impl Into<String>, mend: impl Into<String>) {
         self.add(check.into(), CheckOutcome::Warning, found.into(), Some(mend.into()), None);
     }
 
-    /// Adds what failed.
+    /// Adds a failed check.
     pub fn failed(&mut self, check: impl Into<String>, error: &Error) {
         self.failed_because(check, error.message(), error);
     }
 
-    /// Adds what failed, in words of one's own.
+    /// Adds a failed check with another text than the error's.
     pub fn failed_because(&mut self, check: impl Into<String>, why: &str, error: &Error) {
         let mend = error.hint_text().map(str::to_owned);
         self.add(check.into(), CheckOutcome::Failed, why.to_owned(), mend, Some(error.kind()));
     }
 
-    /// Adds what could not be looked at.
+    /// Adds a check that could not be done.
     pub fn skipped(&mut self, check: impl Into<String>, because: impl Into<String>) {
         self.add(check.into(), CheckOutcome::Skipped, because.into(), None, None);
     }
 
-    /// Adds what came of an act; whether it went well.
+    /// Adds the result of a test; returns whether it succeeded.
     pub fn act(&mut self, check: &str, done: Result<String>) -> bool {
         match done {
             Ok(found) => self.ok(check, found),
@@ -115,7 +115,7 @@ impl Checks {
         self.list.push(Check { part: self.part, check, result, found, mend, kind });
     }
 
-    /// Takes those that failed out of others.
+    /// Adds the failed ones of other checks.
     pub fn failures_of(&mut self, others: Checks) {
         self.list.extend(others.list.into_iter().filter(|check| check.result == CheckOutcome::Failed));
     }
@@ -143,12 +143,12 @@ struct Printed<'a> {
 }
 
 impl DoctorReport {
-    /// An empty one, for programs or for people.
+    /// An empty report, as JSON or as text.
     pub fn new(json: bool) -> Self {
         DoctorReport { json, checks: Vec::new() }
     }
 
-    /// Adds the checks of a part; people see them at once.
+    /// Adds the checks of a part; as text they are printed at once.
     pub fn add(&mut self, checks: Checks) -> Result<()> {
         if !self.json {
             write(&checks.to_string())?;
@@ -157,7 +157,7 @@ impl DoctorReport {
         Ok(())
     }
 
-    /// Tells programs all of it. Something that failed is an error, of the kind of the first.
+    /// Prints the report as JSON, if requested. The error is of the kind of the first failure.
     pub fn end(self) -> Result<()> {
         let number = |outcome| self.checks.iter().filter(|check| check.result == outcome).count();
         let (failed, warnings) = (number(CheckOutcome::Failed), number(CheckOutcome::Warning));
@@ -178,11 +178,11 @@ impl DoctorReport {
         match first {
             Some(kind) => Err(Error::new(kind, format!("{failed} of {all} failed"))),
             None if warnings > 0 => {
-                log::warn!("{all}: nothing failed, {} to look at", count(warnings, "warning"));
+                log::warn!("{all}: nothing failed, {}", count(warnings, "warning"));
                 Ok(())
             }
             None => {
-                log::info!("{all}: all is as it should be");
+                log::info!("{all}: no problems found");
                 Ok(())
             }
         }
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_check_is_one_line_whatever_was_found() {
+    fn a_check_is_always_one_line() {
         let mut checks = Checks::new(DoctorPart::Database);
         checks.ok("login", "as 'a\nb'");
         checks.failed("port", &Error::new(Kind::Unavailable, "no answer").hint("start it"));

@@ -1,5 +1,5 @@
-//! Our clock against those of the server and of the bucket. Backups are named by it, and the bucket takes no request whose
-//! time is off by a quarter of an hour.
+//! Compares this host's clock with those of the server and of the bucket. Backups are named by it, and a bucket rejects
+//! requests whose time is off by 15 minutes.
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use crate::format::span;
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::services::Services;
 
-/// How far clocks may be apart before somebody should look: hosts that keep time are within a fraction of a second, and an
-/// answer of a bucket tells no more than the second.
+/// How far clocks may be apart without a warning: synchronized hosts are within a fraction of a second, and a bucket's
+/// reply has only whole seconds.
 const APART: SignedDuration = SignedDuration::from_secs(5);
 
-/// Compares the clocks, and tells the zone.
-pub async fn check(known: &Arc<Services>) -> Checks {
+/// Compares the clocks, and shows the time zone.
+pub async fn check(services: &Arc<Services>) -> Checks {
     let mut checks = Checks::new(DoctorPart::Clock);
     zone(&mut checks);
-    match known.server(&mut checks, DoctorPart::Clock).await {
+    match services.server(&mut checks, DoctorPart::Clock).await {
         Some(server) => compare("server", server.ahead, &mut checks),
         None => checks.skipped("server", "there is no connection to the server"),
     }
-    if known.args.place.s3.bucket.is_some() {
-        match known.bucket().await.as_ref().ok().and_then(|bucket| bucket.probe.ahead()) {
+    if services.args.place.s3.bucket.is_some() {
+        match services.bucket().await.as_ref().ok().and_then(|bucket| bucket.probe.ahead()) {
             Some(ahead) => compare("s3", ahead, &mut checks),
-            None => checks.skipped("s3", "the bucket's server told no time"),
+            None => checks.skipped("s3", "the bucket's server sent no time"),
         }
     }
     checks

@@ -1,4 +1,4 @@
-//! The server: whether we are let in, and may read all that is to be backed up.
+//! Checks of the server: whether the role can log in, and may read everything that is to be backed up.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use crate::task::doctor::rights::{BackupRole, Rights};
 use crate::task::doctor::server::DoctorServer;
 use crate::task::doctor::services::Services;
 
-/// Checks the way to the server, the role, and each database.
-pub async fn check(known: &Arc<Services>) -> Checks {
+/// Checks the connection to the server, the role, and each database.
+pub async fn check(services: &Arc<Services>) -> Checks {
     let mut checks = Checks::new(DoctorPart::Database);
-    let databases = Databases::new(&known.args.databases);
-    if let Some(server) = known.server(&mut checks, DoctorPart::Database).await {
+    let databases = Databases::new(&services.args.databases);
+    if let Some(server) = services.server(&mut checks, DoctorPart::Database).await {
         role(server, &mut checks).await;
         match &databases {
             Ok(databases) => {
@@ -83,7 +83,7 @@ async fn database(server: &DoctorServer, name: &str, checks: &mut Checks) {
     }
 }
 
-/// With `DB_NAME=*`, databases that no backup can be made of.
+/// With `DB_NAME=*`, warns of databases that cannot be backed up.
 fn half_dropped(server: &DoctorServer, databases: &Databases, checks: &mut Checks) {
     let Databases::AllBut(excluded) = databases else { return };
     for name in server.half_dropped.iter().filter(|name| !excluded.contains(name)) {
@@ -95,7 +95,7 @@ fn half_dropped(server: &DoctorServer, databases: &Databases, checks: &mut Check
     }
 }
 
-/// With `DB_NAME=*`, databases that restores have made beside others.
+/// With `DB_NAME=*`, reports databases that restores have created beside others.
 fn products(server: &DoctorServer, databases: &Databases, checks: &mut Checks) {
     let Databases::AllBut(excluded) = databases else { return };
     let zone = local_zone();
@@ -110,12 +110,12 @@ fn products(server: &DoctorServer, databases: &Databases, checks: &mut Checks) {
 
 async fn rights(server: &DoctorServer, name: &str) -> Result<(Rights, Grants)> {
     // The session is one of those that a limit counts.
-    let ours;
+    let other;
     let client = match server.database == name {
         true => &server.client,
         false => {
-            ours = connect(&server.connection, name).await?;
-            &ours
+            other = connect(&server.connection, name).await?;
+            &other
         }
     };
     connection_limit::must_allow(client, connection_limit::OF_A_BACKUP).await?;

@@ -1,5 +1,5 @@
-//! The statements that give a role what it lacks to read everything: those that the server's version has, and for who may run
-//! them there.
+//! The statements that give a role the missing privileges to read everything, for the server's version and for those
+//! who may run them there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::postgres::snapshot::text;
 /// First version with `pg_read_all_data`.
 const READ_ALL_DATA: u32 = 14;
 
-/// Roles by which providers' servers are known, and who grants there.
+/// Roles that identify providers' servers, and who can grant there.
 const PROVIDERS: &[(&str, &str)] = &[
     ("rds_superuser", "as a member of rds_superuser: "),
     ("cloudsqlsuperuser", "as a member of cloudsqlsuperuser: "),
@@ -20,10 +20,10 @@ const PROVIDERS: &[(&str, &str)] = &[
     ("supabase_admin", "as postgres: "),
 ];
 
-/// Schemas that have something that a role may not read, and the owners of that.
+/// Schemas with objects that a role may not read, and the owners of these.
 pub type Schemas = BTreeMap<String, BTreeSet<String>>;
 
-/// How a server gives rights.
+/// How privileges are granted on a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Grants {
     major: u32,
@@ -31,7 +31,7 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// Of the session's server, whose major version this is.
+    /// Reads them from the session's server, which has this major version.
     pub async fn of(client: &Client, major: u32) -> Result<Self> {
         let names: Vec<&str> = PROVIDERS.iter().map(|(role, _)| *role).collect();
         let query = "SELECT rolname::text FROM pg_roles WHERE rolname = ANY ($1::text[])";
@@ -41,12 +41,12 @@ impl Grants {
         Ok(Grants { major, who: who.map_or("as a superuser: ", |(_, who)| who) })
     }
 
-    /// Who runs the statements.
+    /// Who must run the statements.
     pub fn who(self) -> &'static str {
         self.who
     }
 
-    /// Whether there is no superuser for those who use the server.
+    /// Whether the users of the server have no superuser.
     pub fn is_managed(self) -> bool {
         PROVIDERS.iter().any(|(_, who)| *who == self.who)
     }
@@ -56,7 +56,7 @@ impl Grants {
         self.major >= READ_ALL_DATA
     }
 
-    /// What lets a role read these schemas; its name is quoted already.
+    /// The statements that let a role read these schemas; its name is quoted already.
     pub fn read(self, role: &str, schemas: &Schemas) -> String {
         if self.has_read_all_data() {
             return format!("GRANT pg_read_all_data TO {role}");
@@ -77,13 +77,13 @@ impl Grants {
         statements.join("; ")
     }
 
-    /// What shows a role the rows that row security hides.
+    /// The statement that lets a role read the rows that row-level security hides.
     pub fn row_security(self, role: &str) -> String {
         let owner = if self.is_managed() { ", or back up as the owner of these tables" } else { "" };
         format!("ALTER ROLE {role} BYPASSRLS{owner}")
     }
 
-    /// What lets a role read all large objects.
+    /// The statement that lets a role read all large objects.
     pub fn large_objects(self, role: &str) -> String {
         match self.is_managed() {
             true => format!("GRANT SELECT ON LARGE OBJECT … TO {role}, for each of them, or back up as their owner"),

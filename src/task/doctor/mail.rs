@@ -1,4 +1,4 @@
-//! The mail server, up to the recipients.
+//! Checks of the mail server, up to the recipients.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use crate::host::mail::{MailStep, ask, step_of};
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::services::Services;
 
-/// Goes every step of a mail but the message itself.
-pub async fn check(known: &Arc<Services>) -> Checks {
+/// Runs every step of sending a mail except the message itself.
+pub async fn check(services: &Arc<Services>) -> Checks {
     let mut checks = Checks::new(DoctorPart::Mail);
-    let args = &known.args.mail;
-    let settings = match MailSettings::new(args, &known.host) {
+    let args = &services.args.mail;
+    let settings = match MailSettings::new(args, &services.host) {
         Ok(Some(settings)) => settings,
         Ok(None) => {
             let hint = "set SMTP_HOST and NOTIFICATION_EMAIL, and SMTP_USER and SMTP_PASS if the server wants a login";
@@ -27,11 +27,11 @@ pub async fn check(known: &Arc<Services>) -> Checks {
     };
     let password = secret_place("smtp-password", "SMTP_PASS", args.smtp_pass_file.as_deref());
     let asked = {
-        let mut told = |step: MailStep, what: &str| match (step, &password) {
+        let mut on_step = |step: MailStep, what: &str| match (step, &password) {
             (MailStep::Login, Some(place)) => checks.ok(step.name(), format!("{what} with the password of {place}")),
             _ => checks.ok(step.name(), what),
         };
-        ask(&settings, &mut told).await
+        ask(&settings, &mut on_step).await
     };
     let failures = match asked {
         Ok(refused) if refused.is_empty() => {

@@ -1,4 +1,4 @@
-//! PostgreSQL's programs: whether they are there, and fit the server.
+//! Checks of PostgreSQL's programs: whether they are installed, and fit the server.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use crate::postgres::programs::Programs;
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::services::Services;
 
-/// What backups and restores call.
+/// The programs that backups and restores call.
 const CALLED: &[&str] = &["pg_dump", "pg_dumpall", "pg_restore", "psql"];
 
 /// Checks the programs against the server's version.
-pub async fn check(known: &Arc<Services>) -> Checks {
+pub async fn check(services: &Arc<Services>) -> Checks {
     let mut checks = Checks::new(DoctorPart::Programs);
-    let bindir = known.args.connection.pg_bindir.as_deref();
-    let Some(server) = known.server(&mut checks, DoctorPart::Programs).await else {
+    let bindir = services.args.connection.pg_bindir.as_deref();
+    let Some(server) = services.server(&mut checks, DoctorPart::Programs).await else {
         match Programs::newest(bindir).await {
             Ok(found) => {
                 let what = format!("pg_dump {} in {} is the newest", found.version, found.folder.display());
@@ -54,7 +54,7 @@ async fn runs(programs: &Programs, program: &str) -> Result<()> {
         Error::new(Kind::System, format!("{} cannot be run: {why}", path.display()))
             .hint(format!("{}, which has all of them", Surroundings::here().client_programs(programs.major)))
     };
-    // What starts a program on our behalf would not say that it is missing.
+    // A wrapper that starts the program would not report that it is missing.
     if !path.is_file() {
         return Err(failed("there is no such file".to_owned()));
     }

@@ -1,5 +1,5 @@
-//! What a role may read, and what pg_dump would stumble over (`src/bin/pg_dump/pg_dump.c`: it locks every table, reads every
-//! sequence and large object, and takes row-level security for an error).
+//! What a role may read, and on what pg_dump would fail (`src/bin/pg_dump/pg_dump.c`: it locks every table, reads every
+//! sequence and large object, and treats row-level security as an error).
 
 use tokio_postgres::Client;
 
@@ -11,10 +11,10 @@ use crate::postgres::snapshot::{get, text};
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::grants::{Grants, Schemas};
 
-/// How many tables are named.
+/// How many tables a message names.
 const NAMED: usize = 5;
 
-/// Tables and sequences, but for those of extensions, which are not dumped.
+/// Tables and sequences, except those of extensions, which are not dumped.
 const UNREADABLE: &str = "NOT has_schema_privilege(n.oid, 'USAGE') \
        OR NOT has_table_privilege(c.oid, 'SELECT') \
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -36,7 +36,7 @@ const SUMMARY: &str = "SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace
          AND NOT EXISTS (SELECT FROM aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT' \
            AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))) END";
 
-/// What a role has of what it takes to read everything.
+/// Which of the privileges to read everything a role has.
 #[derive(Debug)]
 pub struct BackupRole {
     grants: Grants,
@@ -46,11 +46,11 @@ pub struct BackupRole {
 }
 
 impl BackupRole {
-    /// Of the session's role.
+    /// Reads those of the session's role.
     pub async fn of(client: &Client, grants: Grants) -> Result<Self> {
         let query = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_read_all_data' AND pg_has_role(oid, 'USAGE')), \
              rolbypassrls, current_setting('lo_compat_privileges') = 'on' FROM pg_roles WHERE rolname = current_user";
-        let row = client.query_one(query, &[]).await.map_err(failed("the role cannot be looked at"))?;
+        let row = client.query_one(query, &[]).await.map_err(failed("the role cannot be examined"))?;
         Ok(BackupRole {
             grants,
             read_all_data: get(&row, 0)?,
@@ -59,7 +59,7 @@ impl BackupRole {
         })
     }
 
-    /// What it has, and what it lacks.
+    /// The privileges that it has, and those that it lacks.
     pub fn words(&self) -> (Vec<&'static str>, Vec<&'static str>) {
         let all = [
             (self.grants.has_read_all_data(), self.read_all_data, "pg_read_all_data"),
@@ -72,12 +72,12 @@ impl BackupRole {
         (words(has), words(lacks))
     }
 
-    /// Who may give it what it lacks.
+    /// Who may grant the missing privileges.
     pub fn who(&self) -> &'static str {
         self.grants.who()
     }
 
-    /// What gives it what it lacks.
+    /// The statements that grant the missing privileges.
     pub fn statements(&self, name: &str) -> Vec<String> {
         let (name, grants) = (identifier(name), self.grants);
         let (_, lacks) = self.words();
@@ -96,7 +96,7 @@ pub struct Rights {
     tables: u64,
     bytes: u64,
     forbidden: Vec<String>,
-    /// Where these are.
+    /// Their schemas.
     schemas: Schemas,
     row_security: Vec<String>,
     large_objects: u64,
@@ -104,9 +104,9 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// Of the session's role in its database.
+    /// Reads those of the session's role in its database.
     pub async fn of(client: &Client, superuser: bool) -> Result<Self> {
-        let wrong = failed("the tables cannot be looked at");
+        let wrong = failed("the tables cannot be examined");
         let row = client.query_one(SUMMARY, &[]).await.map_err(&wrong)?;
         let number = |column| Ok::<u64, Error>(u64::try_from(get::<i64>(&row, column)?).unwrap_or_default());
         let mut rights = Rights {
@@ -136,7 +136,7 @@ impl Rights {
         Ok(rights)
     }
 
-    /// Tells what stands in the way of a backup, or that nothing does.
+    /// Adds checks for what prevents a backup, or one that nothing does.
     pub fn report(&self, check: &str, role: &str, grants: Grants, checks: &mut Checks) {
         let quoted = &identifier(role);
         let who = grants.who();

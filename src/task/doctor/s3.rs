@@ -1,5 +1,5 @@
-//! The bucket: whether the server is there, knows the key and has the bucket, and whether the key may do all that backups
-//! take. An object of ours goes the whole way, and is taken away again, whatever happens.
+//! Checks of the bucket: whether the server answers, knows the key and has the bucket, and whether the key permits
+//! everything that backups need. A test object is written, read, listed and deleted, and removed whatever happens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::store::s3::probe::{Keeping, Probe, Refusal, Stage};
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::services::{BucketAccess, Services};
 
-/// How long taking away may take.
+/// How long removing the test objects may take.
 const CLEARING: Duration = Duration::from_secs(6);
 
-/// Checks the bucket. The error is that we were told to stop.
-pub async fn check(known: &Arc<Services>, stop: &Stop) -> Result<Checks> {
+/// Checks the bucket. The only error is that the process was asked to stop.
+pub async fn check(services: &Arc<Services>, stop: &Stop) -> Result<Checks> {
     let mut checks = Checks::new(DoctorPart::S3);
-    let bucket = stop.or(async { Ok(known.bucket().await) }).await?;
+    let bucket = stop.or(async { Ok(services.bucket().await) }).await?;
     let bucket = match bucket {
         Ok(bucket) => Arc::clone(bucket),
         Err(error) => {
@@ -26,11 +26,11 @@ pub async fn check(known: &Arc<Services>, stop: &Stop) -> Result<Checks> {
             return Ok(checks);
         }
     };
-    if !reached(known, &bucket, &mut checks) {
+    if !reached(services, &bucket, &mut checks) {
         return Ok(checks);
     }
     let mut left = Left::Nothing;
-    // Requests of the SDK, one in the other, are too deep for the compiler unless one of them is boxed.
+    // Without a box the nested futures of the SDK's requests are too deep for the compiler.
     let acts = Box::pin(acts(&bucket, &mut left, &mut checks));
     let done = stop.or(async {
         acts.await;
@@ -48,13 +48,13 @@ pub async fn check(known: &Arc<Services>, stop: &Stop) -> Result<Checks> {
     done.map(|()| checks)
 }
 
-/// Tells how far the first request came. False if no other one can come further.
-fn reached(known: &Services, bucket: &BucketAccess, checks: &mut Checks) -> bool {
+/// Adds how far the first request got. False if further requests are pointless.
+fn reached(services: &Services, bucket: &BucketAccess, checks: &mut Checks) -> bool {
     let BucketAccess { settings, refusal, .. } = bucket;
     let stage = refusal.as_ref().map(|refusal| refusal.stage);
     let all: [(Stage, &str, String); 3] = [
         (Stage::Server, "server", format!("{} answers", server(settings))),
-        (Stage::Key, "key", format!("the server knows the access key of {}", key(known, settings))),
+        (Stage::Key, "key", format!("the server knows the access key of {}", key(services, settings))),
         (Stage::Bucket, "bucket", format!("there is a bucket {}", settings.bucket)),
     ];
     for (at, check, found) in all {
@@ -64,7 +64,7 @@ fn reached(known: &Services, bucket: &BucketAccess, checks: &mut Checks) -> bool
                 checks.skipped("the rest", format!("{check} comes first"));
                 return false;
             }
-            // Some servers say the same of an unknown key as of what is not permitted.
+            // Some servers return the same error for an unknown key as for a missing permission.
             Some(_) if stage == Some(Stage::Permission) && at != Stage::Server => {}
             _ => checks.ok(check, found),
         }
@@ -84,26 +84,26 @@ fn server(settings: &S3Settings) -> String {
     }
 }
 
-/// Where the key is from; never what it is.
-fn key(known: &Services, settings: &S3Settings) -> String {
+/// Where the key comes from; never its value.
+fn key(services: &Services, settings: &S3Settings) -> String {
     if settings.keys.is_none() {
         return "the SDK's chain (a profile, a web identity, a container's or an instance's role)".to_owned();
     }
-    let args = &known.args.place.s3;
+    let args = &services.args.place.s3;
     let id = secret_place("aws-access-key-id", "AWS_ACCESS_KEY_ID", args.access_key_id_file.as_deref());
     let secret = secret_place("aws-secret-access-key", "AWS_SECRET_ACCESS_KEY", args.secret_access_key_file.as_deref());
     let places: Vec<String> = id.into_iter().chain(secret).collect();
     places.join(" and ")
 }
 
-/// What may be in the bucket of us.
+/// What of the test may be left in the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     Nothing,
     Something,
 }
 
-/// Writes, reads, lists and deletes. What depends on the object is skipped without it.
+/// Writes, reads, lists and deletes the test object. What depends on it is skipped if it cannot be written.
 async fn acts(bucket: &BucketAccess, left: &mut Left, checks: &mut Checks) {
     let probe = &bucket.probe;
     *left = Left::Something;
@@ -115,17 +115,17 @@ async fn acts(bucket: &BucketAccess, left: &mut Left, checks: &mut Checks) {
         return checks.skipped("read, upload, delete", "nothing could be written");
     }
     conditional(probe, checks).await;
-    checks.act("read", probe.read().await.map(|()| "it was read back, and has the same bytes".to_owned()));
+    checks.act("read", probe.read().await.map(|()| "it was read back unchanged".to_owned()));
     match (&bucket.refusal, probe.is_listed().await) {
-        // That has been told.
+        // That has been reported.
         (Some(_), _) => {}
         (None, Ok(true)) => {}
         (None, Ok(false)) => {
-            let why = "what was written does not stand in the list that follows";
+            let why = "the object that was written is missing from the list that follows";
             checks.warning(
                 "list",
                 why,
-                "a list that comes late lets retention and copies see too little: ask the provider",
+                "with lists that lag behind, retention and copies miss backups: ask the provider",
             );
         }
         (None, Err(error)) => checks.failed("list", &error),
@@ -134,7 +134,7 @@ async fn acts(bucket: &BucketAccess, left: &mut Left, checks: &mut Checks) {
     match missing_lock(&keeping, &bucket.settings) {
         Some(error) => {
             checks.failed("lock", &error);
-            checks.skipped("upload", "an archive would be locked, and cannot be");
+            checks.skipped("upload", "archives cannot be locked");
         }
         None => drop(checks.act("upload", probe.upload().await.map(|()| upload(&bucket.settings)))),
     }
@@ -148,17 +148,17 @@ async fn acts(bucket: &BucketAccess, left: &mut Left, checks: &mut Checks) {
 
 async fn conditional(probe: &Probe, checks: &mut Checks) {
     match probe.is_conditional().await {
-        Ok(true) => checks.ok("overwrite", "the server refuses to write over what is there (conditional writes)"),
+        Ok(true) => checks.ok("overwrite", "the server refuses to overwrite an object (conditional writes)"),
         Ok(false) => checks.ok(
             "overwrite",
-            "the server knows no conditional writes: pgcellar looks before it writes, so let no two hosts share a prefix",
+            "the server knows no conditional writes: pgcellar checks for the object before it writes, so no two hosts may share a prefix",
         ),
         Err(error) => checks.failed("overwrite", &error),
     }
 }
 
 fn upload(settings: &S3Settings) -> String {
-    let mut words = "an upload in parts was begun, listed and given up".to_owned();
+    let mut words = "a multipart upload was started, listed and aborted".to_owned();
     if let Some(class) = &settings.storage_class {
         words += &format!(", with the storage class {class}");
     }
@@ -171,12 +171,12 @@ fn upload(settings: &S3Settings) -> String {
 fn report_deletion(deleted: &Result<bool>, checks: &mut Checks) {
     match deleted {
         Ok(false) => checks.ok("delete", "it was deleted, and is gone"),
-        Ok(true) => checks.ok("delete", "it was deleted; its old version stays, for the bucket keeps versions"),
+        Ok(true) => checks.ok("delete", "it was deleted; its old version stays, because the bucket keeps versions"),
         Err(error) => checks.failed("delete", error),
     }
 }
 
-/// Why archives cannot be locked as the settings want it.
+/// Why archives cannot be locked as the settings require.
 fn missing_lock(keeping: &Keeping, settings: &S3Settings) -> Option<Error> {
     let is_missing = settings.lock.is_some() && keeping.lock == Some(false);
     is_missing.then(|| {
@@ -194,14 +194,14 @@ fn report_keeping(keeping: &Keeping, checks: &mut Checks) {
     match keeping.versions {
         Some(true) => checks.ok(
             "versions",
-            "the bucket keeps old versions: what retention deletes takes room until a lifecycle rule removes it",
+            "the bucket keeps old versions: deleted backups take space until a lifecycle rule removes them",
         ),
         Some(false) => checks.ok("versions", "the bucket keeps no old versions"),
         None => {}
     }
 }
 
-/// Takes away what may be there, though not for ever.
+/// Removes what may be left, within a time limit.
 async fn clear(probe: &Probe) -> Result<()> {
     let why = match tokio::time::timeout(CLEARING, Box::pin(probe.clear())).await {
         Ok(Ok(())) => return Ok(()),
@@ -209,5 +209,5 @@ async fn clear(probe: &Probe) -> Result<()> {
         Err(_) => format!("no answer within {} s", CLEARING.as_secs()),
     };
     let left = format!("{} may be left: {why}", probe.address());
-    Err(Error::new(Kind::Unavailable, left).hint("delete it; it is a small file, and in nobody's way"))
+    Err(Error::new(Kind::Unavailable, left).hint("delete it; it is a small file, and does no harm"))
 }

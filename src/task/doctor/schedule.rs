@@ -1,4 +1,4 @@
-//! When what runs next: by the schedules of the settings, and by the timers of systemd where it runs them.
+//! The next runs of the tasks: by the schedules of the settings, and by systemd's timers if it runs them.
 
 use std::sync::Arc;
 
@@ -14,18 +14,19 @@ use crate::format::time;
 use crate::health;
 use crate::host::surroundings::Surroundings;
 use crate::host::systemd_analyze::{Question, must_come_again};
+use crate::host::task_units::TaskUnits;
+use crate::host::timer_schedule;
+use crate::host::timer_schedule::ScheduleMismatch;
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::services::Services;
-use crate::task::monitor::gather::in_force::{self, ScheduleMismatch};
-use crate::task::monitor::gather::units::Units;
 
-/// How many runs are told.
+/// How many runs are shown.
 const RUNS: usize = 3;
 
 /// Checks every schedule, and the instance's timers.
-pub async fn check(known: &Arc<Services>) -> Checks {
+pub async fn check(services: &Arc<Services>) -> Checks {
     let mut checks = Checks::new(DoctorPart::Schedule);
-    let units = Units::ask(&known.args.place.instance).await;
+    let units = TaskUnits::ask(&services.args.place.instance).await;
     for task in TASKS {
         schedule(task, &units, &mut checks).await;
     }
@@ -33,7 +34,7 @@ pub async fn check(known: &Arc<Services>) -> Checks {
     checks
 }
 
-async fn schedule(task: &Task, units: &Units, checks: &mut Checks) {
+async fn schedule(task: &Task, units: &TaskUnits, checks: &mut Checks) {
     let set = task.setting_here();
     let (text, of) = match task.setting(set.as_deref()) {
         ScheduleSetting::At(text) => (text, ""),
@@ -43,11 +44,12 @@ async fn schedule(task: &Task, units: &Units, checks: &mut Checks) {
     match runs(text).await {
         Ok(runs) => checks.ok(task.variable, format!("'{text}'{of} comes next {}", list(&runs))),
         Err(error) if error.kind() == Kind::Config => {
-            let stays = units.timer(task).map(|timer| format!("; {}", in_force::words(&timer))).unwrap_or_default();
+            let stays =
+                units.timer(task).map(|timer| format!("; {}", timer_schedule::words(&timer))).unwrap_or_default();
             checks.failed_because(task.variable, &format!("{}{stays}", error.message()), &error);
         }
         Err(error) => {
-            let found = format!("nothing here can read '{text}': {}", error.message());
+            let found = format!("'{text}' cannot be checked here: {}", error.message());
             checks.warning(task.variable, found, "use a cron line");
         }
     }
@@ -76,22 +78,22 @@ fn list(runs: &[Timestamp]) -> String {
     }
 }
 
-/// Timers are told where systemd has them.
-async fn timers(units: &Units, checks: &mut Checks) {
+/// Checks the timers that systemd has.
+async fn timers(units: &TaskUnits, checks: &mut Checks) {
     for task in TASKS {
         let Some(timer) = units.timer(task) else { continue };
-        let words = in_force::words(&timer);
+        let words = timer_schedule::words(&timer);
         let set = task.setting_here();
-        match in_force::compare(set.as_deref(), task, Some(&timer), Timestamp::now()).await {
+        match timer_schedule::compare(set.as_deref(), task, Some(&timer), Timestamp::now()).await {
             Some(ScheduleMismatch::NotRead(text)) => {
                 let found = format!("{} is now '{text}', which systemd has not read; {words}", task.variable);
                 checks.warning(&timer.name, found, "systemctl daemon-reload");
             }
             Some(ScheduleMismatch::Overridden) if task.setting(set.as_deref()) != ScheduleSetting::Default => {
                 let found = format!("{words}, and not by {}: {} sets it", task.variable, timer.drop_ins.join(" and "));
-                checks.warning(&timer.name, found, format!("leave {} out, or remove the drop-in", task.variable));
+                checks.warning(&timer.name, found, format!("remove {}, or the drop-in", task.variable));
             }
-            _ if in_force::schedule(&timer).is_empty() => {}
+            _ if timer_schedule::schedule(&timer).is_empty() => {}
             _ => {
                 if let Some(next) = timer.next {
                     let next = time(next, &TimeZone::system());

@@ -1,4 +1,4 @@
-//! The way to the server: its name, its port, the login. What it then tells of itself.
+//! The connection to the server, step by step: name, port, login. Then the facts that it returns.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,29 +20,29 @@ use crate::task::doctor::check::Checks;
 /// How long a name service or a port may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server that let us in.
+/// A server with an open session.
 pub struct DoctorServer {
     /// How it is reached.
     pub connection: Connection,
-    /// A session.
+    /// The session.
     pub client: Client,
-    /// The database that it is in.
+    /// The database of the session.
     pub database: String,
     /// Its version, such as `17.2`.
     pub version: String,
     /// Major version.
     pub major: u32,
-    /// Our role.
+    /// The session's role.
     pub role: String,
-    /// Whether that is a superuser.
+    /// Whether the role is a superuser.
     pub superuser: bool,
-    /// How far its clock is ahead of ours.
+    /// How far its clock is ahead of this host's.
     pub ahead: SignedDuration,
-    /// Its databases that can be backed up, by name, with their size in bytes where we may ask.
+    /// Its databases that can be backed up, with their size in bytes if the role may connect to them.
     pub databases: Vec<(String, Option<u64>)>,
     /// Those whose DROP DATABASE was interrupted.
     pub half_dropped: Vec<String>,
-    /// Those that restores have made.
+    /// Those that restores have created.
     pub products: Vec<Product>,
 }
 
@@ -53,7 +53,7 @@ impl std::fmt::Debug for DoctorServer {
 }
 
 impl DoctorServer {
-    /// The databases that the settings mean; those that are named need not be there.
+    /// The databases that the settings select; named ones need not exist.
     pub fn databases(&self, databases: &Databases) -> Vec<String> {
         match databases {
             Databases::Named(names) => names.clone(),
@@ -65,7 +65,7 @@ impl DoctorServer {
     }
 }
 
-/// Goes the way to the server, and tells each step. None if it is not reached, which then has been told.
+/// Connects to the server, and adds a check for each step. None if that fails; then the failure has been added.
 pub async fn reach(args: &DoctorArgs, checks: &mut Checks) -> Option<DoctorServer> {
     let connection = match Connection::new(&args.connection) {
         Ok(connection) => connection,
@@ -149,14 +149,14 @@ async fn port(connection: &Connection, addresses: &[SocketAddr]) -> Result<Strin
         .hint("is the server running, is DB_PORT right, does its listen_addresses have this network, and does a firewall let it through?"))
 }
 
-/// Logs in to the first database that is there and lets us in.
+/// Logs in to the first database that exists and accepts the role.
 async fn log_in(connection: Connection, named: &[String], args: &DoctorArgs) -> Result<(DoctorServer, String)> {
     let names = named.iter().map(String::as_str);
     let mut refused = None;
     for database in names.chain(MAINTENANCE.iter().copied()) {
         match connect(&connection, database).await {
             Ok(client) => return facts(connection, client, database, args).await,
-            // Another database may let us in.
+            // Another database may accept the role.
             Err(error) if is_of_database(&error) => {
                 refused.get_or_insert(error);
             }
@@ -193,7 +193,7 @@ async fn facts(
         tls.unwrap_or_else(|| "without TLS".to_owned()),
     );
     let found_there = databases::list(&client).await?;
-    // Not by their names: those of other encodings cannot be told to this database.
+    // Not by their names: names in other encodings cannot be sent to this database.
     let sizes = format!(
         "SELECT {}, CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END FROM pg_database \
          WHERE datallowconn AND datconnlimit <> -2 AND datname NOT IN ('template0', 'template1') ORDER BY datname",

@@ -1,4 +1,4 @@
-//! What several parts build on, asked once: the server, and the bucket.
+//! What several parts of doctor use and only one opens: the server, and the bucket.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use crate::task::doctor::check::Checks;
 use crate::task::doctor::server;
 use crate::task::doctor::server::DoctorServer;
 
-/// What is known so far.
+/// The server and the bucket, once they are opened.
 #[derive(Debug)]
 pub struct Services {
     /// The command line.
@@ -21,7 +21,7 @@ pub struct Services {
     /// This host's name.
     pub host: String,
     server: OnceCell<Option<DoctorServer>>,
-    /// How the server was reached, until somebody has told it.
+    /// The checks of the connection, until a part has taken them.
     way: Mutex<Option<Checks>>,
     bucket: OnceCell<Result<Arc<BucketAccess>>>,
 }
@@ -31,21 +31,22 @@ pub struct Services {
 pub struct BucketAccess {
     /// The settings.
     pub settings: S3Settings,
-    /// Our object there.
+    /// The test object.
     pub probe: Probe,
-    /// Why it was not reached, if it was not.
+    /// Why it could not be reached, if so.
     pub refusal: Option<Refusal>,
 }
 
 impl Services {
-    /// Nothing but the command line.
+    /// Nothing opened yet.
     pub fn new(args: &DoctorArgs) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let (server, way, bucket) = (OnceCell::new(), Mutex::new(None), OnceCell::new());
         Services { args: args.clone(), host, server, way, bucket }
     }
 
-    /// The server, if it can be reached. The first part that asks tells how it was reached, or at least what failed.
+    /// The server, if it can be reached. The first part that calls this gets the checks of the connection, or those
+    /// that failed if it is not the database's.
     pub async fn server(&self, checks: &mut Checks, part: DoctorPart) -> Option<&DoctorServer> {
         let reached = self.server.get_or_init(|| async {
             let mut way = Checks::new(DoctorPart::Database);
@@ -63,7 +64,7 @@ impl Services {
         reached
     }
 
-    /// The bucket of the settings; an error is one of the settings.
+    /// The bucket of the settings; errors are those of the settings.
     pub async fn bucket(&self) -> &Result<Arc<BucketAccess>> {
         self.bucket.get_or_init(|| Box::pin(self.open())).await
     }

@@ -1,4 +1,4 @@
-//! `pgcellar monitor acknowledge`: that a database was emptied is on purpose.
+//! `pgcellar monitor acknowledge`: records that a database was emptied on purpose.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use crate::printable::printable;
 use crate::stop::Stop;
 use crate::store::{Store, Stores};
 
-/// Acknowledges what the backups of a database show that are there now, in every store. The error is that of a store that
-/// could not be asked, or that there is nothing to acknowledge.
+/// Acknowledges the emptied state that the current backups of a database show, in every store. The error is that of a
+/// store that could not be read, or that there is nothing to acknowledge.
 pub async fn run(args: &AcknowledgeArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let stores = Stores::open(&place).await?.all();
@@ -44,7 +44,7 @@ fn acknowledge(database: &str, instance: &str, stores: &[Arc<dyn Store>], mut me
         let message = format!("there is nothing to acknowledge of '{}'", printable(database));
         return Err(failure.unwrap_or_else(|| {
             Error::new(Kind::Missing, message)
-                .hint("pgcellar monitor check tells of what was emptied; is the name right?")
+                .hint("pgcellar monitor check names the databases that were emptied; is the name right?")
         }));
     };
     known.add(&newest.manifest);
@@ -55,12 +55,12 @@ fn acknowledge(database: &str, instance: &str, stores: &[Arc<dyn Store>], mut me
         }
     }
     log::info!(
-        "acknowledged: '{}' has {} since, and {} is kept by the rules alone",
+        "acknowledged: '{}' has {} since then; {} is kept by the retention rules alone",
         printable(database),
         Fill::of(&newest.manifest).words(),
         printable(&before.manifest.id)
     );
-    failure.map_or(Ok(()), |error| Err(error.hint("acknowledge it once more when every store can be reached")))
+    failure.map_or(Ok(()), |error| Err(error.hint("acknowledge it again when every store can be reached")))
 }
 
 /// The good copies of each backup of a database, the oldest backup first.

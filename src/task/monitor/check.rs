@@ -1,8 +1,9 @@
-//! `pgcellar monitor check`: a verdict for a monitoring system, and mail for people.
+//! `pgcellar monitor check`: a verdict for a monitoring system, and mail for administrators.
 
 use std::process::ExitCode;
 
 use crate::cli::CheckArgs;
+use crate::config::usable_settings;
 use crate::error::{Error, Result};
 use crate::health::report::{Overview, html, json, plugin, text};
 use crate::health::{Finding, Level};
@@ -11,28 +12,27 @@ use crate::stdout;
 use crate::stop::Stop;
 use crate::task::monitor::gather::{Gathered, gather};
 use crate::task::monitor::notify::{StatusMail, notify};
-use crate::task::usable_settings;
 
-/// Prints the verdict and its reasons, or has them in the journal if that is where standard output goes. Where a setting is
-/// wrong nothing can be said of the backups, and the verdict is UNKNOWN: another exit status would tell a monitoring system
-/// nothing. The verdict stands, whether it can be mailed or not.
+/// Prints the verdict and its reasons, or logs them to the journal if standard output goes there. With a wrong setting
+/// the backups cannot be judged, and the verdict is UNKNOWN: a monitoring system knows no other exit status for that.
+/// The verdict does not depend on whether it can be mailed.
 pub async fn run(args: &CheckArgs, stop: &Stop) -> Result<ExitCode> {
-    let looked = gather(&args.health, stop).await;
-    if looked.is_err() && stop.requested() {
+    let gathered = gather(&args.health, stop).await;
+    if gathered.is_err() && stop.requested() {
         return Err(stop.error());
     }
-    let level = looked.as_ref().map_or(Level::Unknown, Gathered::verdict);
+    let level = gathered.as_ref().map_or(Level::Unknown, Gathered::verdict);
     let in_journal = !args.json && journal::has_standard_output();
-    // What cannot be printed can be mailed all the same.
+    // If printing fails, the mail is sent all the same.
     let printed = match in_journal {
         true => Ok(()),
-        false => stdout::print(text(&looked, args.json)?),
+        false => stdout::print(text(&gathered, args.json)?),
     };
-    if in_journal || args.notify.notify || looked.is_err() {
-        record_all(&looked);
+    if in_journal || args.notify.notify || gathered.is_err() {
+        record_all(&gathered);
     }
     if args.notify.notify
-        && let Err(error) = stop.or(notify_people(args, &looked)).await
+        && let Err(error) = stop.or(notify_people(args, &gathered)).await
     {
         log::error!(MESSAGE_ID = event::MAIL_FAILED; "{error}");
     }
@@ -41,39 +41,39 @@ pub async fn run(args: &CheckArgs, stop: &Stop) -> Result<ExitCode> {
     Ok(if bad_enough { ExitCode::from(level.exit_status()) } else { ExitCode::SUCCESS })
 }
 
-fn text(looked: &Result<Gathered>, as_json: bool) -> Result<String> {
-    match (looked, as_json) {
-        (Ok(looked), true) => json::verdict(&overview(looked)),
-        (Ok(looked), false) => Ok(plugin::render(&overview(looked))),
+fn text(gathered: &Result<Gathered>, as_json: bool) -> Result<String> {
+    match (gathered, as_json) {
+        (Ok(gathered), true) => json::verdict(&overview(gathered)),
+        (Ok(gathered), false) => Ok(plugin::render(&overview(gathered))),
         (Err(error), true) => json::unknown(error),
         (Err(error), false) => Ok(plugin::unknown(error)),
     }
 }
 
-fn overview(looked: &Gathered) -> Overview<'_> {
-    Overview::new(&looked.facts, &looked.settings, &looked.findings)
+fn overview(gathered: &Gathered) -> Overview<'_> {
+    Overview::new(&gathered.facts, &gathered.settings, &gathered.findings)
 }
 
-async fn notify_people(args: &CheckArgs, looked: &Result<Gathered>) -> Result<()> {
+async fn notify_people(args: &CheckArgs, gathered: &Result<Gathered>) -> Result<()> {
     let (place, _) = usable_settings::place(&args.health.place);
-    match looked {
-        Ok(looked) => {
-            let overview = overview(looked);
+    match gathered {
+        Ok(gathered) => {
+            let overview = overview(gathered);
             let status = || Some(StatusMail { text: text::render(&overview), html: html::render(&overview) });
-            notify(&args.notify, &place, &looked.findings, status).await
+            notify(&args.notify, &place, &gathered.findings, status).await
         }
-        Err(error) => notify(&args.notify, &place, &[cannot_look(error)], || None).await,
+        Err(error) => notify(&args.notify, &place, &[unusable_settings(error)], || None).await,
     }
 }
 
-/// Has each finding in the journal, which can be asked for them, as one entry. Where all is well, the verdict is one too.
-fn record_all(looked: &Result<Gathered>) {
-    match looked {
-        Err(error) => record(&cannot_look(error)),
-        Ok(looked) => {
-            looked.findings.iter().for_each(record);
-            if looked.verdict() == Level::Ok {
-                log::info!(target: journal::ALONE, "{}", plugin::verdict(&overview(looked)));
+/// Logs each finding to the journal as one entry with fields; if all is well, the verdict.
+fn record_all(gathered: &Result<Gathered>) {
+    match gathered {
+        Err(error) => record(&unusable_settings(error)),
+        Ok(gathered) => {
+            gathered.findings.iter().for_each(record);
+            if gathered.verdict() == Level::Ok {
+                log::info!(target: journal::ALONE, "{}", plugin::verdict(&overview(gathered)));
             }
         }
     }
@@ -84,7 +84,7 @@ fn record(finding: &Finding) {
     let text = if hint.is_empty() { message.clone() } else { format!("{message} ({hint})") };
     let (name, subject) = (level.name(), subject.as_str());
     let priority = match level {
-        // What is as it should be is no event.
+        // A finding at level OK is no event.
         Level::Ok => {
             log::info!(
                 target: journal::ALONE, PGCELLAR_CHECK = check, PGCELLAR_LEVEL = name, PGCELLAR_SUBJECT = subject;
@@ -102,8 +102,8 @@ fn record(finding: &Finding) {
     );
 }
 
-/// The finding of a look that a wrong setting has kept from being taken.
-pub fn cannot_look(error: &Error) -> Finding {
+/// The finding that the backups could not be checked because of a wrong setting.
+pub fn unusable_settings(error: &Error) -> Finding {
     Finding {
         level: Level::Unknown,
         check: "settings",

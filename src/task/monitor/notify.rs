@@ -1,10 +1,12 @@
-//! Mail of the monitor: what is new, what lasts, what is over, and the status report.
+//! The monitor's mail: new, lasting and resolved findings, and the status report.
 
 use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
 
 use crate::cli::NotifyArgs;
+use crate::config::usable_settings;
+use crate::config::usable_settings::Mail;
 use crate::config::{KnownMail, MailSettings, Place, ReportPeriod, local_zone};
 use crate::error::{Kind, Result};
 use crate::format::time;
@@ -15,12 +17,11 @@ use crate::host::mail::{Letter, Page, Tone, deliver};
 use crate::host::state::{StateFile, peek};
 use crate::host::surroundings::Surroundings;
 use crate::printable::printable;
-use crate::task::usable_settings::{self, Mail};
 
-/// How long another run that mails is waited for.
+/// How long to wait for another run that is mailing.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The state of an instance for people.
+/// The status report of an instance.
 #[derive(Clone, Debug)]
 pub struct StatusMail {
     /// As text.
@@ -29,7 +30,7 @@ pub struct StatusMail {
     pub html: String,
 }
 
-/// Mails what people do not know yet, if mail is configured.
+/// Mails what has not been mailed yet, if mail is configured.
 pub async fn notify(
     args: &NotifyArgs,
     place: &Place,
@@ -47,7 +48,7 @@ pub async fn notify(
     let mut state: Notified = file.read()?;
     let known = Some(KnownMail::of(&args.mail));
     if let Some(error) = error {
-        log::error!(MESSAGE_ID = event::MAIL_FAILED; "mail is sent without what is wrong in its settings: {error}");
+        log::error!(MESSAGE_ID = event::MAIL_FAILED; "mail is sent without its unusable settings: {error}");
     } else if state.mail != known {
         state.mail = known;
         file.write(&state)?;
@@ -56,7 +57,7 @@ pub async fn notify(
     mail(&settings, place, findings, period, status).await
 }
 
-/// The same by these settings. What could not be mailed is tried again by the next run; nothing counts as told before.
+/// The same with these settings. A finding counts as reported only once it is mailed, so the next run tries again.
 pub async fn mail(
     settings: &MailSettings,
     place: &Place,
@@ -66,7 +67,7 @@ pub async fn mail(
 ) -> Result<()> {
     let file = StateFile::open(place, Notified::NAME, PATIENCE).await?;
     let mut state: Notified = file.read()?;
-    // What cannot go out yet may be one letter's fault, and then the news can.
+    // If a waiting letter is the cause of the failure, the new one can still be sent.
     let waiting = send_waiting(settings, &file, &mut state).await;
 
     let news = state.compare(findings, Timestamp::now());
@@ -89,11 +90,12 @@ pub async fn mail(
     waiting
 }
 
-/// Letters that an earlier run could not send. One that the server will not have as it is does not hold up the others.
+/// Sends the letters that an earlier run could not send. One that the server rejects for its content does not block the
+/// others.
 async fn send_waiting(settings: &MailSettings, file: &StateFile, state: &mut Notified) -> Result<()> {
     let stale = state.give_up(Timestamp::now());
     for letter in &stale {
-        log::error!(MESSAGE_ID = event::MAIL_FAILED; "'{}' of {:.0} could not be mailed for days, and is given up", letter.subject, letter.written);
+        log::error!(MESSAGE_ID = event::MAIL_FAILED; "'{}' of {:.0} could not be mailed for days; giving up", letter.subject, letter.written);
     }
     if !stale.is_empty() {
         file.write(state)?;
@@ -125,32 +127,33 @@ fn letter(place: &Place, news: &News) -> Letter {
         let label = format!("still {}, since {}", finding.level.name(), time(*since, &zone));
         page = page.item(tone(finding.level), &label, &finding.message, &finding.hint);
     }
-    for told in &news.over {
-        let words = format!("{} (since {})", told.message, time(told.since, &zone));
-        page = page.item(Tone::Good, "recovered, this is over", &words, "");
+    for over in &news.over {
+        let words = format!("{} (since {})", over.message, time(over.since, &zone));
+        page = page.item(Tone::Good, "recovered", &words, "");
     }
     let facts = [("Host", &place.host), ("Instance", &place.instance)];
     let facts = facts.map(|(name, value)| (name.to_owned(), value.clone())).to_vec();
-    let look = Surroundings::here().call(&place.instance, "monitor check");
-    let page = page.facts(facts).heading("To look closer").lines(vec![look]);
+    let command = Surroundings::here().call(&place.instance, "monitor check");
+    let page = page.facts(facts).heading("For details").lines(vec![command]);
     Letter::new(subject(place, news), &page)
 }
 
-/// The worst in the first place, and how many more there are.
+/// The worst finding, and how many more there are.
 fn subject(place: &Place, news: &News) -> String {
-    let mut told: Vec<(Level, String, &str)> = news
+    let mut entries: Vec<(Level, String, &str)> = news
         .new
         .iter()
         .map(|finding| (finding.level, finding.level.name().to_owned(), finding.message.as_str()))
         .collect();
-    told.sort_by_key(|(level, ..)| std::cmp::Reverse(*level));
-    told.extend(news.lasting.iter().map(|(f, _)| (f.level, format!("still {}", f.level.name()), f.message.as_str())));
-    told.extend(news.over.iter().map(|told| (Level::Ok, "recovered".to_owned(), told.message.as_str())));
-    let more = match told.len() {
+    entries.sort_by_key(|(level, ..)| std::cmp::Reverse(*level));
+    entries
+        .extend(news.lasting.iter().map(|(f, _)| (f.level, format!("still {}", f.level.name()), f.message.as_str())));
+    entries.extend(news.over.iter().map(|over| (Level::Ok, "recovered".to_owned(), over.message.as_str())));
+    let more = match entries.len() {
         0 | 1 => String::new(),
         number => format!(" (and {} more)", number - 1),
     };
-    match told.first() {
+    match entries.first() {
         Some((_, word, message)) => format!("[pgcellar] {word} {}: {}{more}", whose(place), printable(message)),
         None => format!("[pgcellar] {}", whose(place)),
     }

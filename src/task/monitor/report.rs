@@ -1,4 +1,4 @@
-//! `pgcellar monitor report`: the state of an instance for people and for Prometheus.
+//! `pgcellar monitor report`: the state of an instance as text, HTML, JSON or Prometheus metrics.
 
 use std::path::Path;
 
@@ -11,14 +11,14 @@ use crate::stdout;
 use crate::stop::Stop;
 use crate::task::monitor::gather::gather;
 
-/// A report is for others to read: a collector of metrics, a web server.
+/// Other programs read a report: a metrics collector, a web server.
 const MODE: u32 = 0o644;
 
 /// Writes the report.
 pub async fn run(args: &ReportArgs, stop: &Stop) -> Result<()> {
     let format = ReportFormat::new(&args.format)?;
-    let looked = gather(&args.health, stop).await?;
-    let overview = Overview::new(&looked.facts, &looked.settings, &looked.findings);
+    let gathered = gather(&args.health, stop).await?;
+    let overview = Overview::new(&gathered.facts, &gathered.settings, &gathered.findings);
     let report = match format {
         ReportFormat::Text => text::render(&overview),
         ReportFormat::Json => json::render(&overview)?,

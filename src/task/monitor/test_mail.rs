@@ -1,4 +1,4 @@
-//! `pgcellar monitor test-mail`: whether mail gets out, and if not, at which step it is held up.
+//! `pgcellar monitor test-mail`: sends a mail, and shows the step that fails.
 
 use crate::cli::TestMailArgs;
 use crate::config::{MailSettings, Place};
@@ -7,8 +7,7 @@ use crate::host::mail::{Letter, MailStep, Page, Tone, send};
 use crate::stdout;
 use crate::stop::Stop;
 
-/// Sends a mail and prints each step that went well. A recipient that is refused is an error, though the others have the
-/// mail.
+/// Sends a mail and prints each successful step. A refused recipient is an error, though the others receive the mail.
 pub async fn run(args: &TestMailArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let settings = MailSettings::new(&args.mail, &place.host)?.ok_or_else(|| {
@@ -19,12 +18,12 @@ pub async fn run(args: &TestMailArgs, stop: &Stop) -> Result<()> {
         .facts(vec![("Host".to_owned(), place.host.clone()), ("Instance".to_owned(), place.instance.clone())]);
     let letter = Letter::new(format!("[pgcellar] test from {} ({})", place.host, place.instance), &page);
     let mut printed = Ok(());
-    let mut told = |step: MailStep, what: &str| {
-        // Standard output that is closed keeps no mail from being sent.
+    let mut on_step = |step: MailStep, what: &str| {
+        // A closed standard output does not stop the mail.
         let line = stdout::print(format!("{:<11} {what}\n", step.name()));
         printed = std::mem::replace(&mut printed, Ok(())).and(line);
     };
-    let refused = stop.or(send(&settings, &letter, &mut told)).await?;
+    let refused = stop.or(send(&settings, &letter, &mut on_step)).await?;
     let mut refused = refused.into_iter();
     let Some(first) = refused.next() else { return printed };
     refused.for_each(|error| log::error!("{error}"));

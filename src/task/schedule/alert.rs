@@ -1,10 +1,10 @@
-//! The alert of a run that failed: `pgcellar alert`, told what systemd would tell it.
+//! The alert of a failed run: `pgcellar alert` with the variables that systemd would set.
 
 use crate::calendar::tasks::Task;
 use crate::task::schedule::child::ChildCommand;
 use crate::task::schedule::outcome::RunOutcome;
 
-/// The call that mails it; the run's last lines are its standard input.
+/// The command that mails it; its standard input is the run's last lines.
 pub fn call(task: &'static Task, instance: &str, ended: RunOutcome) -> ChildCommand {
     let facts = ended.facts();
     let mut call = ChildCommand::new(task, instance, ["alert", "--task", task.name, "--log", "-"]);

@@ -1,5 +1,5 @@
-//! A run of this program as a child: its lines are passed on, it is ended when it stands still for too long, and told to
-//! stop when the scheduler is.
+//! A run of this program as a child: its output is passed on, and it is stopped when it makes no progress for too long,
+//! and together with the scheduler.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,39 +15,39 @@ use tokio::time::Instant;
 use crate::calendar::tasks::Task;
 use crate::config::variables;
 use crate::error::reason;
-use crate::host::memory_events;
+use crate::host::memory;
 use crate::host::notify_socket::{self, NotifySocket};
 use crate::stop::Stop;
 use crate::task::schedule::outcome::{End, RunOutcome};
 use crate::task::schedule::task_log::{Stream, TaskLog};
 
-/// How long a child that was told to stop has for it. Docker gives the whole container 10 s.
+/// How long a child may take to end after SIGTERM. Docker gives the whole container 10 s.
 const PATIENCE: Duration = Duration::from_secs(9);
 
-/// How long the lines of a child that has ended are waited for: one of its own children may hold the pipe.
+/// How long to wait for the last lines of a child that has ended: one of its own children may hold the pipe.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// How many of the last lines are remembered, and the longest line in bytes.
+/// How many of the last lines are kept, and the longest line in bytes.
 const LINES: usize = 30;
 const LONGEST: u64 = 16 << 10;
 
-/// What to run.
+/// A command to run.
 #[derive(Clone, Debug)]
 pub struct ChildCommand {
-    /// The task that it is, or is about.
+    /// The task that it runs or reports.
     pub task: &'static Task,
-    /// What stands behind the program's name.
+    /// The arguments.
     pub arguments: Vec<&'static str>,
-    /// Variables beside the scheduler's own.
+    /// Variables in addition to the scheduler's own.
     pub variables: Vec<(&'static str, String)>,
     /// Standard input.
     pub input: String,
-    /// How long it may go on without any progress.
+    /// How long it may run without progress.
     pub limit: Duration,
 }
 
 impl ChildCommand {
-    /// A call of this program; it may take as long as an alert may.
+    /// A call of this program, with the time limit of an alert.
     pub fn new(task: &'static Task, instance: &str, arguments: impl IntoIterator<Item = &'static str>) -> Self {
         ChildCommand {
             task,
@@ -65,27 +65,29 @@ impl ChildCommand {
 }
 
 /// Runs a child to its end.
-pub async fn run(call: ChildCommand, book: &Arc<TaskLog>, stop: &Stop) -> RunOutcome {
-    let begun = Instant::now();
-    let killed_before = memory_events::killed();
-    let ended = |end, lines| RunOutcome { end, lines, took: begun.elapsed() };
+pub async fn run(call: ChildCommand, task_log: &Arc<TaskLog>, stop: &Stop) -> RunOutcome {
+    let started = Instant::now();
+    let killed_before = memory::oom_kills();
+    let ended = |end, lines| RunOutcome { end, lines, took: started.elapsed() };
     if stop.requested() {
-        return ended(End::BrokenOff, Vec::new());
+        return ended(End::Interrupted, Vec::new());
     }
-    // Without it nobody could tell a child that works from one that hangs.
+    // The socket distinguishes a child that makes progress from one that hangs.
     let socket = NotifySocket::bind()
-        .inspect_err(|error| log::warn!("nobody sees whether {} gets on: {}", call.task.name, reason(error)))
+        .inspect_err(|error| {
+            log::warn!("whether {} makes progress cannot be watched: {}", call.task.name, reason(error))
+        })
         .ok();
     let mut child = match spawn(&call, socket.as_ref()) {
         Ok(child) => child,
         Err(error) => return ended(End::NotStarted(reason(&error)), Vec::new()),
     };
     let last = Arc::new(Mutex::new(VecDeque::new()));
-    let pumps = pumps(&call, &mut child, book, &last);
+    let pumps = pumps(&call, &mut child, task_log, &last);
     let (status, timed_out) = wait(&mut child, call.limit, socket.as_ref(), stop).await;
     drop(tokio::time::timeout(LAST_LINES, futures_util::future::join_all(pumps)).await);
     let lines = last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-    let more_killed = memory_events::killed() > killed_before;
+    let more_killed = memory::oom_kills() > killed_before;
     match status {
         Err(error) => ended(End::NotStarted(reason(&error)), lines),
         Ok(status) if timed_out => ended(End::TimedOut(status), lines),
@@ -106,25 +108,25 @@ fn spawn(call: &ChildCommand, socket: Option<&NotifySocket>) -> io::Result<Child
     command.spawn()
 }
 
-/// What hands the child's streams on, each on its own.
+/// The tasks that pass the child's streams on.
 fn pumps(
     call: &ChildCommand,
     child: &mut Child,
-    book: &Arc<TaskLog>,
+    task_log: &Arc<TaskLog>,
     last: &Arc<Mutex<VecDeque<String>>>,
 ) -> Vec<tokio::task::JoinHandle<()>> {
     let mut all = Vec::new();
     if let Some(mut stdin) = child.stdin.take() {
         let input = call.input.clone();
-        // One that does not want to read it has ended, and says why.
+        // A child that does not read it has ended with an error.
         all.push(tokio::spawn(async move { drop(stdin.write_all(input.as_bytes()).await) }));
     }
     let mut pump = |source: Box<dyn AsyncRead + Send + Unpin>, stream| {
-        let (book, last, task) = (Arc::clone(book), Arc::clone(last), call.task);
+        let (task_log, last, task) = (Arc::clone(task_log), Arc::clone(last), call.task);
         all.push(tokio::spawn(async move {
             let mut source = BufReader::new(source);
             while let Some(line) = line(&mut source).await {
-                book.pass_on(task, stream, &line);
+                task_log.pass_on(task, stream, &line);
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 if last.len() == LINES {
                     last.pop_front();
@@ -151,29 +153,29 @@ async fn line(source: &mut (impl AsyncBufReadExt + Unpin)) -> Option<String> {
     }
 }
 
-/// Waits for the child's end: its own, or the one that it is brought to. Says too whether it stood still for too long.
+/// Waits for the child's end, or ends it. Also returns whether it made no progress for too long.
 async fn wait(
     child: &mut Child,
     limit: Duration,
     socket: Option<&NotifySocket>,
     stop: &Stop,
 ) -> (io::Result<ExitStatus>, bool) {
-    let stands_still = async {
+    let no_progress = async {
         match socket {
-            Some(socket) => stands_still(limit, socket).await,
+            Some(socket) => no_progress(limit, socket).await,
             None => std::future::pending().await,
         }
     };
     tokio::select! {
         status = child.wait() => (status, false),
         () = stop.wait() => (end(child).await, false),
-        () = stands_still => (end(child).await, true),
+        () = no_progress => (end(child).await, true),
     }
 }
 
-/// Waits until the time is over that a unit of systemd would have: its `TimeoutStartSec=`, and after that for as long as it
-/// asks for more (`sd_notify(3)`, `EXTEND_TIMEOUT_USEC=`).
-async fn stands_still(limit: Duration, socket: &NotifySocket) {
+/// Waits until the time limit that a unit of systemd would have: its `TimeoutStartSec=`, extended as often as the child
+/// asks for it (`sd_notify(3)`, `EXTEND_TIMEOUT_USEC=`).
+async fn no_progress(limit: Duration, socket: &NotifySocket) {
     let mut deadline = Instant::now() + limit;
     loop {
         tokio::select! {
@@ -189,9 +191,9 @@ async fn stands_still(limit: Duration, socket: &NotifySocket) {
     }
 }
 
-/// SIGTERM, and SIGKILL for one that does not listen.
+/// Sends SIGTERM, and SIGKILL if the child does not end in time.
 async fn end(child: &mut Child) -> io::Result<ExitStatus> {
-    // One that has ended meanwhile has no process ID any more.
+    // A child that has ended meanwhile has no process ID.
     if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
         let _ = kill_process(pid, Signal::TERM);
     }
@@ -211,14 +213,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_moves_is_given_time_and_who_stands_still_is_not() {
+    async fn a_child_that_makes_progress_gets_more_time() {
         let socket = NotifySocket::bind().unwrap();
-        let begun = Instant::now();
+        let started = Instant::now();
         let child = UnixDatagram::unbound().unwrap();
         let moves = Duration::from_millis(1500);
         child.send_to(b"EXTEND_TIMEOUT_USEC=1500000", socket.path()).unwrap();
-        stands_still(Duration::from_millis(50), &socket).await;
-        assert!(begun.elapsed() >= moves, "{:?}", begun.elapsed());
+        no_progress(Duration::from_millis(50), &socket).await;
+        assert!(started.elapsed() >= moves, "{:?}", started.elapsed());
     }
 
     #[tokio::test]

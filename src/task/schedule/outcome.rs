@@ -1,4 +1,4 @@
-//! How a child has ended: in words, and as systemd would tell a unit that it starts because of that.
+//! How a child has ended: in words, and as the variables that systemd sets for a triggered unit.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -14,7 +14,7 @@ use crate::format::span;
 pub struct RunOutcome {
     /// How.
     pub end: End,
-    /// What the child had said last, in lines.
+    /// The last lines of its output.
     pub lines: Vec<String>,
     /// How long it ran.
     pub took: Duration,
@@ -25,17 +25,18 @@ pub struct RunOutcome {
 pub enum End {
     /// The process ended by itself or by a signal.
     Process(ExitStatus),
-    /// It made no progress for too long, and was ended.
+    /// It made no progress for too long, and was stopped.
     TimedOut(ExitStatus),
-    /// The kernel had no memory left.
+    /// The kernel killed it because no memory was left.
     OutOfMemory(ExitStatus),
-    /// There was no process; why.
+    /// It could not be started: the reason.
     NotStarted(String),
-    /// It was broken off together with the scheduler.
-    BrokenOff,
+    /// It was interrupted together with the scheduler.
+    Interrupted,
 }
 
-/// What a unit is told of another one's end (`systemd.exec(5)`, "Environment Variables Set on Triggered Units").
+/// The variables with which a unit learns of another one's end (`systemd.exec(5)`, "Environment Variables Set on
+/// Triggered Units").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TriggerVariables {
     /// `MONITOR_SERVICE_RESULT`.
@@ -49,10 +50,10 @@ pub struct TriggerVariables {
 impl RunOutcome {
     /// A run that was killed together with the scheduler.
     pub fn killed() -> Self {
-        RunOutcome { end: End::BrokenOff, lines: Vec::new(), took: Duration::ZERO }
+        RunOutcome { end: End::Interrupted, lines: Vec::new(), took: Duration::ZERO }
     }
 
-    /// Whether that is how a run of this task ends well.
+    /// Whether this is a success for a run of this task.
     pub fn is_success(&self, task: &Task) -> bool {
         match self.end {
             End::Process(status) => status.code().is_some_and(|code| code == 0 || task.success.contains(&code)),
@@ -60,7 +61,7 @@ impl RunOutcome {
         }
     }
 
-    /// For people.
+    /// The outcome in words.
     pub fn in_words(&self) -> String {
         let took = span(self.took);
         let by = |status: ExitStatus| match (status.code(), status.signal()) {
@@ -72,17 +73,17 @@ impl RunOutcome {
             End::Process(status) if status.success() => format!("done in {took}"),
             End::Process(status) => format!("ended after {took} with {}", by(*status)).replace("with killed", "killed"),
             End::TimedOut(status) => {
-                format!("stopped after {took}, because it did not get on ({})", by(*status))
+                format!("stopped after {took}, because it made no progress ({})", by(*status))
             }
             End::OutOfMemory(status) => {
                 format!("ended after {took}: the kernel had no memory left ({})", by(*status))
             }
             End::NotStarted(why) => format!("could not be started: {why}"),
-            End::BrokenOff => "broken off with the scheduler".to_owned(),
+            End::Interrupted => "interrupted with the scheduler".to_owned(),
         }
     }
 
-    /// For an alert.
+    /// The variables for an alert.
     pub fn facts(&self) -> TriggerVariables {
         let process = |result: Option<&'static str>, status: ExitStatus| match (status.code(), status.signal()) {
             (Some(code), _) => {
@@ -100,7 +101,7 @@ impl RunOutcome {
             End::OutOfMemory(status) => process(Some("oom-kill"), *status),
             // EX_OSERR: the system refused it.
             End::NotStarted(_) => TriggerVariables { result: "exit-code", code: "exited", status: "71".to_owned() },
-            End::BrokenOff => TriggerVariables { result: "signal", code: "killed", status: "KILL".to_owned() },
+            End::Interrupted => TriggerVariables { result: "signal", code: "killed", status: "KILL".to_owned() },
         }
     }
 }
@@ -137,10 +138,10 @@ mod tests {
             (End::Process(raw(69 << 8)), "with exit status 69", ("exit-code", "exited", "69")),
             (End::Process(raw(9)), "killed by SIGKILL", ("signal", "killed", "KILL")),
             (End::Process(raw(11 | 0x80)), "killed by SIGSEGV", ("core-dump", "dumped", "SEGV")),
-            (End::TimedOut(raw(75 << 8)), "did not get on (exit status 75)", ("timeout", "exited", "75")),
+            (End::TimedOut(raw(75 << 8)), "made no progress (exit status 75)", ("timeout", "exited", "75")),
             (End::OutOfMemory(raw(9)), "no memory left (killed by SIGKILL)", ("oom-kill", "killed", "KILL")),
             (End::NotStarted("no".to_owned()), "could not be started: no", ("exit-code", "exited", "71")),
-            (End::BrokenOff, "broken off", ("signal", "killed", "KILL")),
+            (End::Interrupted, "interrupted", ("signal", "killed", "KILL")),
         ];
         for (end, words, (result, code, status)) in cases {
             let ended = ended(end);

@@ -1,4 +1,4 @@
-//! A server that is started together with the scheduler may answer later than the first backup is due.
+//! Waits for a server that is started together with the scheduler: it may answer only after the first backup is due.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,77 +12,75 @@ use crate::postgres::client;
 use crate::stop::Stop;
 use crate::task::schedule::task_log::TaskLog;
 
-/// How long after the start a server is waited for. After that a backup that does not reach it has failed.
+/// How long to wait for a server after the start. After that, a backup that cannot reach it fails.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How often it is asked.
+/// How often to try it.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long one answer may take.
+/// How long one attempt may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Database that every server has: whether it lets us in does not matter here.
+/// Database that every server has: a refused login counts as an answer.
 const DATABASE: &str = "postgres";
 
-/// What a run that needs the server waits at.
+/// Where runs wait that need the server.
 #[derive(Clone, Debug)]
 pub struct Gate(watch::Receiver<bool>);
 
 impl Gate {
-    /// A gate that opens once the server has answered, or has been waited for long enough.
-    pub fn open_when_it_answers(connection: Connection, book: Arc<TaskLog>, stop: &Stop) -> Self {
+    /// A gate that opens once the server has answered, or after the time limit.
+    pub fn open_when_it_answers(connection: Connection, task_log: Arc<TaskLog>, stop: &Stop) -> Self {
         let (open, gate) = watch::channel(false);
         let stop = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.wait() => {}
-                () = answer(&connection, &book) => {}
+                () = answer(&connection, &task_log) => {}
             }
             open.send_replace(true);
         });
         Gate(gate)
     }
 
-    /// Waits until it is open, or the process is told to stop.
+    /// Waits until it is open, or the process is asked to stop.
     pub async fn wait(mut self, stop: &Stop) {
         tokio::select! {
             () = stop.wait() => {}
-            // Nobody is there to open it any more only when it is open.
+            // The sender is dropped only after it has opened the gate.
             _ = self.0.wait_for(|open| *open) => {}
         }
     }
 }
 
-async fn answer(connection: &Connection, book: &TaskLog) {
-    let begun = Instant::now();
+async fn answer(connection: &Connection, task_log: &TaskLog) {
+    let started = Instant::now();
     let Some(task) = TASKS.iter().find(|task| task.needs_server) else { return };
-    let mut told = false;
+    let mut logged = false;
     while let Some(why) = silent(connection).await {
-        if begun.elapsed() > PATIENCE {
-            book.warn(
+        if started.elapsed() > PATIENCE {
+            task_log.warn(
                 task,
-                &format!("there was no server for {} s: runs go on without waiting for it", PATIENCE.as_secs()),
+                &format!("no server answered within {} s: runs start without waiting for it", PATIENCE.as_secs()),
             );
             return;
         }
-        if !std::mem::replace(&mut told, true) {
-            log(book, task, &why);
+        if !std::mem::replace(&mut logged, true) {
+            log(task_log, task, &why);
         }
         tokio::time::sleep(PAUSE).await;
     }
-    if told {
-        book.info(task, &format!("{connection} answers after {} s", begun.elapsed().as_secs()));
+    if logged {
+        task_log.info(task, &format!("{connection} answers after {} s", started.elapsed().as_secs()));
     }
 }
 
-fn log(book: &TaskLog, task: &Task, why: &str) {
-    book.info(
-        task,
-        &format!("no server yet: {why}; a run waits for it, {} s after the start at the most", PATIENCE.as_secs()),
-    );
+fn log(task_log: &TaskLog, task: &Task, why: &str) {
+    task_log
+        .info(task, &format!("no server yet: {why}; runs wait for it until {} s after the start", PATIENCE.as_secs()));
 }
 
-/// Why a server cannot be talked to yet. One that refuses us has answered.
+/// Why a server does not answer yet. A server that refuses the login has answered.
 async fn silent(connection: &Connection) -> Option<String> {
     match tokio::time::timeout(ANSWER, client::connect(connection, DATABASE)).await {
         Ok(Err(error)) if error.kind() == Kind::Unavailable => Some(error.message().to_owned()),

@@ -1,4 +1,4 @@
-//! The settings of the scheduler and, so that none is found wrong only at night, those of the backups.
+//! The settings of the scheduler, and those of the backups, so that errors show at the start and not at night.
 
 use jiff::tz::TimeZone;
 
@@ -13,13 +13,13 @@ use crate::printable::printable;
 /// A task and its schedule.
 pub struct Line {
     pub task: &'static Task,
-    /// As it was written.
+    /// The schedule as it is set.
     pub text: String,
     /// None if the task is switched off.
     pub cron: Option<Cron>,
 }
 
-/// Everything, checked.
+/// All settings, checked.
 pub struct Settings {
     pub lines: Vec<Line>,
     pub zone: TimeZone,
@@ -57,7 +57,7 @@ fn line(task: &'static Task, value: Option<String>) -> Result<Line> {
         ScheduleSetting::At(text) => text,
     };
     if !is_cron(text) {
-        let message = format!("{} is '{}', which is no cron line", task.variable, printable(text));
+        let message = format!("{} is '{}', which is not a cron line", task.variable, printable(text));
         return Err(Error::new(Kind::Config, message).hint(
             "here schedules have five fields, such as 0 2 * * *, or a name such as @daily, and off switches the task off; \
              systemd's calendar expressions are for its timers",
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn what_cron_does_not_know_is_refused_by_name() {
         for (text, words) in [
-            ("*-*-* 02:00:00", "BACKUP_SCHEDULE is '*-*-* 02:00:00', which is no cron line"),
+            ("*-*-* 02:00:00", "BACKUP_SCHEDULE is '*-*-* 02:00:00', which is not a cron line"),
             ("daily", "BACKUP_SCHEDULE is 'daily'"),
             ("0 25 * * *", "BACKUP_SCHEDULE: the cron line '0 25 * * *' cannot be used: '25' as hour (character 3)"),
         ] {

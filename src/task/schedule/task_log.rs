@@ -1,4 +1,4 @@
-//! The scheduler's log: the container's own, and files of a small size.
+//! The scheduler's log: standard error, which is the container's log, and files of limited size.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -22,7 +22,7 @@ pub struct TaskLog {
     files: Mutex<Vec<(&'static str, RotatedFile)>>,
 }
 
-/// Where a child's line came from, and where it goes.
+/// The stream of a child's line, which it is passed on to.
 #[derive(Clone, Copy, Debug)]
 pub enum Stream {
     /// Standard output.
@@ -32,16 +32,16 @@ pub enum Stream {
 }
 
 impl TaskLog {
-    /// Opens the files in a folder, if there is one. One that cannot be written is told of, and nothing waits for it.
+    /// Opens the files in a folder, if it exists. A file that cannot be written is logged and left out.
     pub fn open(folder: &Path) -> Self {
-        let book = TaskLog { folder: folder.to_owned(), files: Mutex::new(Vec::new()) };
-        for (name, error) in book.open_missing() {
+        let task_log = TaskLog { folder: folder.to_owned(), files: Mutex::new(Vec::new()) };
+        for (name, error) in task_log.open_missing() {
             log::warn!("there is no {}: {}", folder.join(name).display(), reason(&error));
         }
-        book
+        task_log
     }
 
-    /// Opens those that could not be written so far, and gives those that still cannot.
+    /// Opens the files that could not be written so far, and returns those that still cannot be.
     pub fn open_missing(&self) -> Vec<(&'static str, io::Error)> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let names: BTreeSet<&str> = TASKS.iter().map(|task| task.log).filter(|_| self.folder.is_dir()).collect();
@@ -63,12 +63,12 @@ impl TaskLog {
         self.log(Level::Info, task, text);
     }
 
-    /// Warns of something.
+    /// Logs a warning of a task.
     pub fn warn(&self, task: &Task, text: &str) {
         self.log(Level::Warn, task, text);
     }
 
-    /// Says that something has failed.
+    /// Logs an error of a task.
     pub fn error(&self, task: &Task, text: &str) {
         self.log(Level::Error, task, text);
     }
@@ -82,10 +82,10 @@ impl TaskLog {
         self.write(task, &line);
     }
 
-    /// Hands a line of a task's on.
+    /// Passes a line of a task's output on.
     pub fn pass_on(&self, task: &Task, stream: Stream, line: &str) {
         let line = format!("{}: {}", task.name, printable(line));
-        // An output that is closed is no reason to stop a backup.
+        // A closed output does not stop a backup.
         drop(match stream {
             Stream::Out => writeln!(io::stdout().lock(), "{line}"),
             Stream::Err => writeln!(io::stderr().lock(), "{line}"),
@@ -98,8 +98,8 @@ impl TaskLog {
         let Some(at) = files.iter().position(|(name, _)| *name == task.log) else { return };
         let now = Zoned::now();
         if let Err(error) = files[at].1.add(&format!("{} {line}", now.strftime(journal::TIME))) {
-            // The container's own log goes on.
-            log::warn!("{} is given up: {}", task.log, reason(&error));
+            // The container's log still has the lines.
+            log::warn!("{} is no longer written: {}", task.log, reason(&error));
             files.remove(at);
         }
     }

@@ -1,4 +1,4 @@
-//! What is due when: pure, so that a year can be gone through in a test.
+//! Which runs are due: pure, so that a test can go through a year.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::calendar::cron::Cron;
 
-/// How late a run may begin and still be on time.
+/// How late a run may start without counting as missed.
 const LATE: SignedDuration = SignedDuration::from_secs(120);
 
-/// A clock that goes back so far was wrong before; less is put right while the schedules wait for it.
+/// A clock that is set back further than this was wrong before; for less, the schedules wait until it has caught up.
 const SET_BACK: SignedDuration = SignedDuration::from_mins(30);
 
-/// The schedules, and how far they are gone through.
+/// The schedules, and up to when each has been handled.
 #[derive(Debug)]
 pub struct Timetable {
     zone: TimeZone,
@@ -22,9 +22,9 @@ pub struct Timetable {
 
 #[derive(Debug)]
 struct Line {
-    /// None if nothing is ever due.
+    /// None if it is switched off.
     cron: Option<Cron>,
-    /// What was due until then is dealt with.
+    /// Runs due until then have been handled.
     since: Timestamp,
     running: bool,
 }
@@ -34,7 +34,7 @@ struct Line {
 pub struct Due {
     /// Number of the line.
     pub line: usize,
-    /// When it was due; the last time, if there were several.
+    /// When it was due; the last time if there were several.
     pub at: Timestamp,
     /// What to do.
     pub step: DueAction,
@@ -43,22 +43,22 @@ pub struct Due {
 /// What to do about a run that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DueAction {
-    /// It is time.
+    /// Start it on time.
     Begin,
-    /// It was time while nobody was there to begin it.
+    /// Start it late: it was missed.
     MakeUp,
-    /// The one before still goes on.
+    /// Skip it: the previous run is still active.
     LeaveOut,
 }
 
 impl Timetable {
-    /// Cron lines, none for what is switched off, and since when what they say is not dealt with.
+    /// Takes cron lines, none for what is switched off, each with the time since when its runs have not been handled.
     pub fn new(lines: Vec<(Option<Cron>, Timestamp)>, zone: TimeZone) -> Self {
         let line = |(cron, since)| Line { cron, since, running: false };
         Timetable { zone, lines: lines.into_iter().map(line).collect() }
     }
 
-    /// What is due now. However many times of a line have passed, it comes once.
+    /// The runs that are due now. A line is due once, however many of its times have passed.
     pub fn due(&mut self, now: Timestamp) -> Vec<Due> {
         let mut all = Vec::new();
         for (number, line) in self.lines.iter_mut().enumerate() {
@@ -93,27 +93,27 @@ impl Timetable {
         Duration::try_from(until).unwrap_or_default()
     }
 
-    /// Whether the schedules were gone through further than the clock is.
+    /// Whether the schedules have been handled up to a time ahead of the clock.
     pub fn is_ahead(&self, now: Timestamp) -> bool {
         self.lines.iter().any(|line| line.since.duration_since(now) > SET_BACK)
     }
 
-    /// Forgets what is ahead of the clock.
+    /// Continues the schedules from this time, if they are ahead of it.
     pub fn go_on_from(&mut self, now: Timestamp) {
         self.lines.iter_mut().for_each(|line| line.since = line.since.min(now));
     }
 
-    /// A run of a line has begun.
+    /// Records the start of a line's run.
     pub fn began(&mut self, line: usize) {
         self.set_running(line, true);
     }
 
-    /// A run of a line has ended.
+    /// Records the end of a line's run.
     pub fn ended(&mut self, line: usize) {
         self.set_running(line, false);
     }
 
-    /// Whether a run of a line goes on.
+    /// Whether a run of a line is active.
     pub fn is_running(&self, line: usize) -> bool {
         self.lines.get(line).is_some_and(|line| line.running)
     }

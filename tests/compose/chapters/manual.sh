@@ -36,7 +36,7 @@ run 0 'docker exec nestjs_starter_backup pg_isready -h db -p 5432 -U postgres' '
 aws_s3
 run '0|1' 'docker exec nestjs_starter_backup /backup/backup-monitor.sh check' '^PGCELLAR (OK|WARNING)'
 
-run 0 'docker exec nestjs_starter_backup pgcellar doctor' 'all is as it should be'
+run 0 'docker exec nestjs_starter_backup pgcellar doctor' 'no problems found'
 
 chapter "Log locations"
 run 0 'docker exec nestjs_starter_backup cat /var/log/backup/cron.log' 'backup: scheduled'

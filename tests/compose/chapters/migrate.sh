@@ -36,7 +36,7 @@ run 0 'make backup-manual' 'nestjs_starter_db_'
 run 0 'docker exec nestjs_starter_backup pgcellar --quiet monitor check --fail-on critical' 'PGCELLAR'
 run 0 'docker exec nestjs_starter_backup pgcellar monitor check --json >check; grep -c \"summary\" check && echo $(grep -c closed_folder check) closed folders' \
     '^[1-9]' '^0 closed folders$'
-await 30 'docker logs nestjs_starter_backup' 'is made up from now on'
+await 30 'docker logs nestjs_starter_backup' 'are made up from now on'
 run 0 'make backup-logs' 'a line of before' 'backup: done'
 sql 'DROP DATABASE nestjs_starter_db' postgres
 run 0 'docker exec nestjs_starter_backup /backup/restore-database.sh restore /backups/nestjs_starter_db_20231230_020000.dump.gz'

@@ -27,7 +27,7 @@ run 0 "docker run --detach --name shop_any $any $server --env BACKUP_ON_START=tr
 await 30 'docker logs shop_any' 'backup: done in'
 run 0 'docker logs shop_any' 'drill: switched off by DRILL_SCHEDULE'
 run 1 'docker logs shop_any 2>&1 | grep -E "error|warning|denied"'
-run 0 'docker exec shop_any pgcellar doctor backups' 'all is as it should be'
+run 0 'docker exec shop_any pgcellar doctor backups' 'no problems found'
 run 0 'docker rm --force --volumes shop_any'
 run 2 'docker run --rm --init --user 4711:4711 --env HOME=/tmp --env DB_NAME=shop --env DB_HOST=127.0.0.1 pgcellar monitor check' \
     '/backups cannot be written by user 4711 \(as root: chown'

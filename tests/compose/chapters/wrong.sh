@@ -63,7 +63,7 @@ run 0 'sed -i "/MONITOR_MIN_BACKUPS/d" .env'
 chapter "Runs that overlap"
 run 0 'sed -i "s/^BACKUP_SCHEDULE=.*/BACKUP_SCHEDULE=* * * * */; /BACKUP_ON_START/d" .env && docker compose up --detach backup'
 hold_a_backup
-await 150 'docker logs nestjs_starter_backup' 'is left out: the one before still goes on'
+await 150 'docker logs nestjs_starter_backup' 'is skipped: the previous one is still running'
 run 75 'docker exec nestjs_starter_backup /backup/backup-database.sh' 'is locked by pgcellar backup.*try again'
 
 chapter "A failed first backup"
@@ -75,7 +75,7 @@ run 0 'docker rm --force --volumes failing'
 chapter "Killed during a backup"
 run 0 'docker kill nestjs_starter_backup && docker start nestjs_starter_backup'
 release
-await 60 'docker logs nestjs_starter_backup' 'was broken off with the scheduler, and is made up'
+await 60 'docker logs nestjs_starter_backup' 'was interrupted by a scheduler restart, and is made up'
 await 60 'docker logs --tail 5 nestjs_starter_backup' 'backup: done in'
 run 0 'docker exec nestjs_starter_backup pgcellar verify --all'
 run 0 'docker exec nestjs_starter_backup ls -A /backups >files && grep -c "dump.gz$" files && echo $(grep -cE "partial|\.tmp" files) leftovers' '^[1-9]' '^0 leftovers$'

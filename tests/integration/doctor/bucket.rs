@@ -45,8 +45,8 @@ fn a_good_bucket() {
         .says("s3", "bucket", "OK", &[bucket.name()])
         .says("s3", "list", "OK", &["database-backups"])
         .says("s3", "write", "OK", &["/database-backups/.pgcellar-doctor-"])
-        .says("s3", "overwrite", "OK", &["refuses to write over"])
-        .says("s3", "read", "OK", &["same bytes"])
+        .says("s3", "overwrite", "OK", &["refuses to overwrite"])
+        .says("s3", "read", "OK", &["read back unchanged"])
         .says("s3", "upload", "OK", &["given up"])
         .says("s3", "delete", "OK", &["is gone"])
         .only_has(&["OK"]);

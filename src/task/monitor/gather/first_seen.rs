@@ -1,6 +1,6 @@
-//! Since when databases are to be backed up, so that a new one is given the time to its first run. It is kept in a unit's state
-//! folder, or beside the memory of a scheduler. Where neither ran, nothing is kept: a look of a person leaves no trace, and a
-//! container that is there for one look alone has nowhere to.
+//! Since when databases have been selected for backups, so that a new one has time until its first run. It is saved in
+//! a unit's state folder, or beside a scheduler's state. Otherwise nothing is saved: a call by hand leaves no trace,
+//! and a container for a single command has no folder for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -9,36 +9,36 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::config::Place;
+use crate::host::scheduler_state as scheduler;
 use crate::host::{replace_file, state};
-use crate::task::schedule::state as scheduler;
 
-/// Name of the state beside a scheduler's.
+/// Name of the state beside the scheduler's.
 const NAME: &str = "first-seen";
 
 /// When each database was seen first.
 #[derive(Debug, Default)]
 pub struct FirstSeen {
     first: BTreeMap<String, Timestamp>,
-    /// For want of such a note: when the backup directory was made.
+    /// Without such a record: when the backup directory was created.
     directory: Option<Timestamp>,
 }
 
 impl FirstSeen {
-    /// Since when this database is to be backed up, if something tells.
+    /// Since when this database has been selected for backups, if known.
     pub fn since(&self, database: &str) -> Option<Timestamp> {
         self.first.get(database).copied().or(self.directory)
     }
 }
 
-/// Notes the databases that were not seen before, and forgets those that are not to be backed up any more. One that has
-/// had a backup is never new again, wherever its backups go.
+/// Records databases that are seen for the first time, and forgets those that are not selected any more. A database
+/// that has had a backup is never new again, wherever its backups go.
 pub fn note(place: &Place, databases: &BTreeSet<String>, backed_up: &BTreeSet<&str>, now: Timestamp) -> FirstSeen {
     let directory = place.directory.as_deref().and_then(made);
     let Some(path) = path(place) else { return FirstSeen { directory, ..FirstSeen::default() } };
     let before =
         std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<BTreeMap<String, Timestamp>>(&text).ok());
     let before = before.unwrap_or_default();
-    // A moment that has not come yet was noted by a clock that was ahead.
+    // A moment in the future was recorded by a clock that was ahead.
     let since = |name: &String| match backed_up.contains(name.as_str()) {
         true => Timestamp::UNIX_EPOCH,
         false => before.get(name).copied().filter(|since| *since <= now).unwrap_or(now),

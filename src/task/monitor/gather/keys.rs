@@ -1,4 +1,4 @@
-//! Files with keys and credentials, and whether they can be used.
+//! Checks of files with keys and credentials.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -12,7 +12,8 @@ use crate::health::facts::{Trouble, UnusableKey};
 use crate::host::unit_failure::credentials_hint;
 use crate::redacted::shown_path;
 
-/// The settings without the files that cannot be used, so that the rest can be looked at, and what is wrong with those.
+/// The settings without the files that cannot be used, so that the rest can be checked, and the errors with these
+/// files.
 pub fn check(args: &HealthArgs) -> (HealthArgs, Vec<UnusableKey>) {
     let mut args = args.clone();
     let mut found = unusable_credentials();
@@ -27,7 +28,7 @@ pub fn check(args: &HealthArgs) -> (HealthArgs, Vec<UnusableKey>) {
     let certificate = take(&mut found, "DB_SSLCERT", &mut connection.sslcert);
     let key = take(&mut found, "DB_SSLKEY", &mut connection.sslkey);
     if certificate || key {
-        // Only both make sense.
+        // One is useless without the other.
         (connection.sslcert, connection.sslkey) = (None, None);
     }
     let s3 = &mut args.place.s3;
@@ -35,7 +36,7 @@ pub fn check(args: &HealthArgs) -> (HealthArgs, Vec<UnusableKey>) {
     let secret = take(&mut found, "AWS_SECRET_ACCESS_KEY_FILE", &mut s3.secret_access_key_file);
     let authority = take(&mut found, "AWS_CA_BUNDLE", &mut s3.ca_bundle);
     if id || secret || authority || no_bucket {
-        // The backup directory can be looked at all the same, if there is one.
+        // The backup directory, if there is one, can be checked without the bucket.
         s3.bucket =
             s3.bucket.take().filter(|_| args.place.backup_dir.as_ref().is_some_and(|path| path.as_os_str().is_empty()));
     }
@@ -48,10 +49,10 @@ pub fn check(args: &HealthArgs) -> (HealthArgs, Vec<UnusableKey>) {
     (args, found)
 }
 
-/// The name of all credentials at once.
+/// The name that stands for all credentials.
 pub const ALL: &str = "credentials";
 
-/// Credentials that somebody has stored and systemd does not hand over as they are meant. They are left out from now on.
+/// Stored credentials that systemd cannot pass on correctly. They are left out from now on.
 fn unusable_credentials() -> Vec<UnusableKey> {
     let key = |problem: CredentialProblem| {
         let (setting, credential) = CREDENTIALS.iter().find(|(_, credential)| *credential == problem.credential)?;
@@ -63,12 +64,13 @@ fn unusable_credentials() -> Vec<UnusableKey> {
 }
 
 fn not_loaded(instance: &str) -> UnusableKey {
-    let message = "no credential could be loaded, so neither the server nor the bucket was asked";
+    let message = "no credential could be loaded, so neither the server nor the bucket was checked";
     let error = Error::new(Kind::Config, message).hint(credentials_hint(instance));
     UnusableKey { setting: ALL, for_backups: true, trouble: Trouble::from(&error) }
 }
 
-/// Looks at a file. One that cannot be read is told, and taken out of its setting.
+/// Checks a file. One that cannot be read is added to the errors and removed from its setting; returns whether that is
+/// so.
 fn take(found: &mut Vec<UnusableKey>, setting: &'static str, path: &mut Option<PathBuf>) -> bool {
     let Some(Err(error)) =
         path.as_ref().map(|path| File::open(path).map_err(|error| Error::read(shown_path(path), &error)))
@@ -76,7 +78,8 @@ fn take(found: &mut Vec<UnusableKey>, setting: &'static str, path: &mut Option<P
         return false;
     };
     *path = None;
-    let error = error.context(setting).hint("the file must exist and be readable for the user pgcellar runs as");
+    let error =
+        error.context(setting).hint("the file must exist, and the user that pgcellar runs as must be able to read it");
     found.push(UnusableKey { setting, for_backups: true, trouble: Trouble::from(&error) });
     true
 }

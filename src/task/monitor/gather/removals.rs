@@ -1,4 +1,4 @@
-//! What retention will remove when it runs next, and what it should have removed.
+//! The backups that the next run of retention will remove, and those that it should have removed already.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,10 +13,11 @@ use crate::health::facts::Removal;
 use crate::store::StoreKind;
 use crate::task::monitor::gather::stores::StoresState;
 
-/// How long retention may not have run: it is done each day.
+/// How long retention, which runs daily, may be overdue.
 const LATE: SignedDuration = SignedDuration::from_hours(48);
 
-/// What a run now would remove, the oldest first, and whether one two days ago would have.
+/// The backups that a run now would remove, the oldest first, each with whether a run two days ago would have removed
+/// it.
 pub async fn foreseen(
     settings: &RetentionSettings,
     place: &Place,

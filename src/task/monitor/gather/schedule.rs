@@ -11,32 +11,34 @@ use crate::calendar::{is_cron, on_calendar, systemd};
 use crate::config::MonitorSettings;
 use crate::health::facts::{Schedule, Trouble};
 use crate::host::systemd_analyze::{Question, usable};
+use crate::host::task_units::{TaskUnits, Timer};
+use crate::host::timer_schedule;
+use crate::host::timer_schedule::ScheduleMismatch;
 use crate::printable::printable;
-use crate::task::monitor::gather::in_force::{self, ScheduleMismatch};
-use crate::task::monitor::gather::units::{Timer, Units};
 
-/// How long a run may take, and be late.
+/// How long a run may take, including its delay.
 const RUN: Duration = Duration::from_secs(2 * 3600);
 
-/// The gap where nothing tells another one: a day.
+/// The gap between runs if it is unknown: a day.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How many runs systemd is asked for at first, and at the most: those of two weeks, if there is one each minute.
+/// How many runs systemd is asked for at first, and at most: two weeks of one each minute.
 const SOME: usize = 400;
 const MANY: usize = 21_600;
 
-/// How far ahead the longest gap is looked for, if that many runs reach so far: over a year, in which clocks change twice.
+/// How far ahead to search for the longest gap, as far as that many runs reach: over a year, in which clocks change
+/// twice.
 const AHEAD: Duration = Duration::from_secs(370 * 24 * 3600);
 
-/// The schedule of the backups: that of the timer where one runs, or else that of the settings.
+/// The schedule of the backups: that of the timer if it is active, or else that of the settings.
 #[derive(Debug)]
 pub struct Backups {
     runs: Runs,
     /// When the timer starts the next one, with its delay.
     next: Option<Timestamp>,
-    /// Whether there is a timer that would start it, and it does not run.
+    /// Whether there is a timer and it is not active.
     is_off: bool,
-    /// What people call the schedule.
+    /// The schedule as text, for messages.
     text: String,
     troubles: Vec<(&'static str, Trouble)>,
 }
@@ -48,16 +50,16 @@ enum Runs {
     Cron(Box<Cron>, TimeZone),
     /// Calendar expressions of systemd, and their coming runs.
     Calendar { expressions: Vec<String>, as_timers: bool, coming: Vec<Timestamp> },
-    /// There are none: backups are made by something else. How often it should, if MONITOR_RECENT_HOURS tells.
+    /// Switched off: something else makes the backups. The interval is that of MONITOR_RECENT_HOURS, if set.
     Off(Option<Duration>),
-    /// Nothing tells them here, which is no fault of the schedule.
+    /// They cannot be determined here, though the schedule is valid.
     Unknown,
 }
 
 impl Backups {
-    /// Reads the schedules of the settings, and compares them with the timers. A cron line goes by this zone where no timer
-    /// runs.
-    pub async fn new(settings: &MonitorSettings, units: &Units, zone: &TimeZone, now: Timestamp) -> Self {
+    /// Reads the schedules of the settings, and compares them with the timers. `zone` is that of cron lines without a
+    /// timer.
+    pub async fn new(settings: &MonitorSettings, units: &TaskUnits, zone: &TimeZone, now: Timestamp) -> Self {
         let mut troubles = Vec::new();
         let mut text = without_comment(&settings.schedule).to_owned();
         for task in TASKS {
@@ -67,18 +69,19 @@ impl Backups {
                 false => std::env::var(task.variable).ok(),
             };
             let timer = units.timer(task);
-            let Some(difference) = in_force::compare(configured.as_deref(), task, timer.as_ref(), now).await else {
+            let Some(difference) = timer_schedule::compare(configured.as_deref(), task, timer.as_ref(), now).await
+            else {
                 continue;
             };
             if let (true, Some(timer)) = (is_backup, &timer) {
-                text = in_force::schedule(timer);
+                text = timer_schedule::schedule(timer);
             }
             troubles.extend(trouble(task, &difference, timer.as_ref()).map(|trouble| (task.variable, trouble)));
         }
         let backup = TASKS.iter().find(|task| task.variable == "BACKUP_SCHEDULE");
         let timer = backup.and_then(|task| units.timer(task));
         let is_off = timer.is_none() && backup.is_some_and(|task| units.has_timer(task));
-        let timer = timer.filter(|timer| !in_force::schedule(timer).is_empty());
+        let timer = timer.filter(|timer| !timer_schedule::schedule(timer).is_empty());
         let next = timer.as_ref().and_then(|timer| timer.next);
         let runs = match timer {
             Some(timer) => Runs::calendar(timer.expressions, true, now).await,
@@ -88,14 +91,14 @@ impl Backups {
         Backups { runs, next, is_off, text, troubles }
     }
 
-    /// The first run after a moment that has passed.
+    /// The first run after a moment in the past.
     pub async fn due(&self, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let due = self.runs.next(since).await?;
-        // What has not come yet comes when the timer says.
+        // A future run starts when the timer elapses.
         Some(if due > now { self.next.unwrap_or(due) } else { due })
     }
 
-    /// What the checks are told.
+    /// The facts for the checks.
     pub fn facts(&self, settings: &MonitorSettings, now: Timestamp) -> Schedule {
         let hours = |span: Duration| format!("{} h", span.as_secs().div_ceil(3600));
         let (recent, because) = match (settings.recent, self.runs.gap(now)) {
@@ -123,13 +126,13 @@ impl Backups {
     }
 }
 
-/// What is told of a schedule that does not hold. Who overrides it by a drop-in knows.
+/// The message for a schedule that is not in force. An administrator's own drop-in is no problem.
 fn trouble(task: &Task, difference: &ScheduleMismatch, timer: Option<&Timer>) -> Option<Trouble> {
     let variable = task.variable;
     let (message, hint) = match (difference, timer) {
         (ScheduleMismatch::Overridden, _) => return None,
         (ScheduleMismatch::Unusable(error), Some(timer)) => {
-            let message = format!("{variable}: {}; {}", error.message(), in_force::words(timer));
+            let message = format!("{variable}: {}; {}", error.message(), timer_schedule::words(timer));
             (message, "correct it, then systemctl daemon-reload".to_owned())
         }
         (ScheduleMismatch::Unusable(error), None) => {
@@ -137,7 +140,7 @@ fn trouble(task: &Task, difference: &ScheduleMismatch, timer: Option<&Timer>) ->
             (format!("{variable}: {}", error.message()), hint)
         }
         (ScheduleMismatch::NotRead(text), timer) => {
-            let words = timer.map(in_force::words).unwrap_or_default();
+            let words = timer.map(timer_schedule::words).unwrap_or_default();
             let message = format!("{variable} is now '{}', which systemd has not read; {words}", printable(text));
             (message, "systemctl daemon-reload".to_owned())
         }
@@ -177,7 +180,7 @@ impl Runs {
     async fn next(&self, after: Timestamp) -> Option<Timestamp> {
         match self {
             Runs::Cron(cron, zone) => cron.next(after, zone),
-            // What has had a backup is never new.
+            // A database that has had a backup is never new.
             Runs::Calendar { .. } if after == Timestamp::UNIX_EPOCH => Some(after),
             Runs::Calendar { expressions, as_timers, .. } => {
                 let question = Question { expressions, number: 1, after, as_timers: *as_timers };

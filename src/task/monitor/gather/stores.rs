@@ -1,4 +1,4 @@
-//! What is in the stores.
+//! The contents of the stores.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -22,27 +22,27 @@ use crate::printable::printable;
 use crate::store::local::usable;
 use crate::store::{Store, StoreEntry, StoreKind, Stores};
 
-/// What the stores tell.
+/// The contents of the stores, and whose they are.
 pub struct StoresState {
     pub stores: Vec<StoreFacts>,
     /// The stores themselves.
     pub opened: Stores,
-    /// Backups of this instance's server in each store that could be read, by the store's name: those that retention goes by.
+    /// Backups of this instance's server in each store that could be read, by the store's name: the input of retention.
     pub backups: HashMap<StoreKind, Vec<catalogue::Backup>>,
-    /// Databases of which other instances of this host have backups in these stores.
+    /// Databases that other instances of this host have backed up to these stores.
     pub of_others: BTreeSet<String>,
     /// Other servers under the instance's name.
     pub mixed: Vec<Mixed>,
 }
 
-/// Reads all stores. One that cannot be read is told so. The server is asked who it is where that makes clear whose the
+/// Reads all stores, and reports each store that cannot be read. The server's identity is read if it decides whose the
 /// backups are.
 pub async fn read(place: &Place, connection: Option<&Connection>) -> Result<StoresState> {
     let (opened, bucket) = open(place).await?;
     let mut read: Vec<(Arc<dyn Store>, Result<Read>)> = Vec::new();
     for store in opened.all() {
-        let (ours, asked) = (place.clone(), Arc::clone(&store));
-        read.push((store, blocking::to_end(move || read_store(&asked, &ours)).await));
+        let (own, opened) = (place.clone(), Arc::clone(&store));
+        read.push((store, blocking::to_end(move || read_store(&opened, &own)).await));
     }
     let catalogues = || read.iter().filter_map(|(_, read)| Some(&read.as_ref().ok()?.catalogue));
     let owner = Owner::of(place);
@@ -78,7 +78,7 @@ fn mixed(doubt: &Doubt) -> Mixed {
 }
 
 impl StoresState {
-    /// Takes in what one store has, by whose it is.
+    /// Sorts the contents of one store by owner.
     fn sort(&mut self, kind: StoreKind, read: Read, ownership: &Ownership, place: &Place) -> StoreContents {
         let Read { catalogue, acknowledged, debris } = read;
         let may_be_ours = |backup: &catalogue::Backup| ownership.whose(backup) != Whose::Another;
@@ -112,7 +112,7 @@ impl StoresState {
     }
 }
 
-/// Opens the stores. A bucket that cannot even be opened does not keep the directory from being looked at.
+/// Opens the stores. The directory is read even if the bucket cannot be opened.
 async fn open(place: &Place) -> Result<(Stores, Option<StoreFacts>)> {
     match (Stores::open(place).await, &place.s3, &place.directory) {
         (Err(error), Some(bucket), Some(_)) => {
@@ -125,7 +125,7 @@ async fn open(place: &Place) -> Result<(Stores, Option<StoreFacts>)> {
     }
 }
 
-/// What one store tells.
+/// The contents of one store.
 struct Read {
     catalogue: Catalogue,
     debris: Vec<(String, u64, Timestamp)>,
@@ -151,7 +151,7 @@ fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> BackupFacts
         Status::Good | Status::Verified => State::Good,
     };
     BackupFacts {
-        // What others made has no globals, and nobody knows how long it took.
+        // A dump of other programs has no globals, and its duration is unknown.
         kind: match manifest.adopted {
             Some(_) => format!("adopted {}", archive_format(manifest)),
             None => archive_format(manifest),
@@ -177,8 +177,8 @@ fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> BackupFacts
     }
 }
 
-/// What is not whole and named like a backup. In a bucket that others use too, only what an announcement of this instance
-/// covers.
+/// Incomplete entries that are named like a backup. In a bucket, which others may use too, only those with an
+/// announcement of this instance.
 fn debris(store: &dyn Store, place: &Place) -> Result<Vec<(String, u64, Timestamp)>> {
     let named = store.partials()?.into_iter().filter(|entry| leading_id(&entry.key).is_some());
     let named: Vec<StoreEntry> = match store.kind() {
@@ -186,9 +186,9 @@ fn debris(store: &dyn Store, place: &Place) -> Result<Vec<(String, u64, Timestam
         StoreKind::S3 => {
             let named: Vec<StoreEntry> = named.collect();
             let ids: BTreeSet<&str> = named.iter().filter_map(|entry| leading_id(&entry.key)).collect();
-            let ours: BTreeSet<String> =
+            let announced: BTreeSet<String> =
                 ids.into_iter().filter(|id| is_announced(store, id, place)).map(str::to_owned).collect();
-            named.into_iter().filter(|entry| leading_id(&entry.key).is_some_and(|id| ours.contains(id))).collect()
+            named.into_iter().filter(|entry| leading_id(&entry.key).is_some_and(|id| announced.contains(id))).collect()
         }
     };
     Ok(named.into_iter().map(|entry| (entry.key, entry.bytes, entry.modified)).collect())

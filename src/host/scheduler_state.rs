@@ -1,4 +1,4 @@
-//! What outlives the scheduler: how far each schedule was gone through, and which run was going on.
+//! The scheduler's saved state: up to when each schedule has been handled, and which run is active.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,28 +14,28 @@ use crate::host::state::StateFile;
 /// Name of the state.
 const NAME: &str = "schedule";
 
-/// How long a scheduler that is ending is waited for.
+/// How long to wait for a scheduler that is ending.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The state. Nobody else schedules this instance while it is held.
+/// The state. While it is open, no other scheduler can run for this instance.
 #[derive(Debug)]
 pub struct SchedulerState {
     /// None where its folder cannot be written.
     file: Option<StateFile>,
-    state: State,
+    state: SavedTasks,
     changed: bool,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct State {
+struct SavedTasks {
     tasks: BTreeMap<String, TaskState>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct TaskState {
-    /// What was due until then is dealt with.
+    /// Runs due until then have been handled.
     since: Timestamp,
-    /// The run that goes on.
+    /// The active run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     run: Option<StartedRun>,
     /// How the last run failed.
@@ -52,45 +52,45 @@ pub struct FailedRun {
     pub how: String,
 }
 
-/// The tasks whose last runs have failed, by their names, as far as a scheduler of this instance has told.
+/// The tasks whose last runs failed, by name, as the scheduler of this instance has saved them.
 pub fn failed(place: &Place) -> Vec<(String, FailedRun)> {
-    let state: State = state::peek(place, NAME).unwrap_or_default();
+    let state: SavedTasks = state::peek(place, NAME).unwrap_or_default();
     state.tasks.into_iter().filter_map(|(name, task)| Some((name, task.failed?))).collect()
 }
 
-/// Whether a scheduler of this instance has left its memory.
+/// Whether a scheduler of this instance has saved its state.
 pub fn is_kept(place: &Place) -> bool {
-    state::peek::<State>(place, NAME).is_some()
+    state::peek::<SavedTasks>(place, NAME).is_some()
 }
 
-/// A run that was begun.
+/// A run that was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartedRun {
     /// When it was due.
     pub due: Timestamp,
-    /// Whether it was begun again, because it was broken off with the scheduler.
+    /// Whether it is a second attempt, because the first was interrupted with the scheduler.
     pub again: bool,
 }
 
 impl SchedulerState {
-    /// Reads what the last scheduler has left.
+    /// Opens the state that the last scheduler has saved.
     pub async fn open(place: &Place) -> Result<Self> {
         let file = StateFile::open(place, NAME, PATIENCE).await.map_err(|error| match error.kind() {
             Kind::TryAgain => error
                 .context(format!("another scheduler runs for the instance '{}'", place.instance))
-                .hint("end that one first, or give this one another --instance"),
+                .hint("stop that one first, or set another --instance for this one"),
             _ => error,
         })?;
         let state = file.read()?;
         Ok(SchedulerState { file: Some(file), state, changed: false })
     }
 
-    /// One that is not kept, for as long as its folder cannot be written.
+    /// A state that is not saved, while its folder cannot be written.
     pub fn not_kept() -> Self {
-        SchedulerState { file: None, state: State::default(), changed: false }
+        SchedulerState { file: None, state: SavedTasks::default(), changed: false }
     }
 
-    /// Keeps it from now on, if its folder can be written by now. Says whether that is so since this call.
+    /// Saves it from now on if its folder can be written by now. Returns whether this call changed that.
     pub async fn keep(&mut self, place: &Place) -> bool {
         if self.file.is_none() {
             self.file = StateFile::open(place, NAME, Duration::ZERO).await.ok();
@@ -100,35 +100,35 @@ impl SchedulerState {
         false
     }
 
-    /// Since when what a task's schedule says is not dealt with: for a task that is new, and where the clock was ahead,
-    /// since now.
+    /// Since when the runs of a task's schedule have not been handled: `now` for a new task, and where the clock was
+    /// ahead.
     pub fn since(&mut self, task: &str, now: Timestamp) -> Timestamp {
         let task = self.task(task, now);
         task.since = task.since.min(now);
         task.since
     }
 
-    /// The run that was not ended.
-    pub fn broken_off(&self, task: &str) -> Option<StartedRun> {
+    /// The run that was active when the last scheduler ended.
+    pub fn interrupted(&self, task: &str) -> Option<StartedRun> {
         self.state.tasks.get(task)?.run
     }
 
-    /// What was due until now is dealt with.
+    /// Records that runs due until now have been handled.
     pub fn seen(&mut self, task: &str, now: Timestamp) {
         self.task(task, now).since = now;
     }
 
-    /// A run has begun.
+    /// Records the start of a run.
     pub fn begun(&mut self, task: &str, due: Timestamp, again: bool) {
         self.task(task, due).run = Some(StartedRun { due, again });
     }
 
-    /// A run has ended, well or not.
+    /// Records the end of a run, whatever its result.
     pub fn ended(&mut self, task: &str) {
         self.change(task, |_| None);
     }
 
-    /// How the last run has failed, if it has.
+    /// Records how the last run failed, or that it succeeded.
     pub fn outcome(&mut self, task: &str, failed: Option<FailedRun>) {
         if let Some(task) = self.state.tasks.get_mut(task) {
             task.failed = failed;
@@ -136,7 +136,7 @@ impl SchedulerState {
         }
     }
 
-    /// A run was ended because the scheduler was told to: that is nobody's fault, and it may be begun again.
+    /// Records that a run was stopped together with the scheduler on request: it may be started again.
     pub fn stopped(&mut self, task: &str) {
         self.change(task, |run| Some(StartedRun { again: false, ..run }));
     }

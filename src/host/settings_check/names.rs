@@ -1,31 +1,31 @@
-//! Variables that nothing reads, that are set twice, or whose value has more in it than is meant.
+//! Checks for variables that are unknown or set twice, and for values with a comment or quotes in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calendar::cron::without_comment;
 use crate::calendar::tasks::TASKS;
 use crate::config::variables::{Harm, LARGEST, Meant, SECRETS, UnknownVariable, fits, known, unknown};
+use crate::host::settings_check::findings::SettingFindings;
+use crate::host::settings_check::source::{Origin, SettingsSource};
 use crate::host::unit;
-use crate::task::config::findings::SettingFindings;
-use crate::task::config::source::{Origin, SettingsSource};
 
-/// The values of known variables; those that are empty count as not set, but for `BACKUP_DIR`.
+/// The values of known variables; empty ones count as not set, except `BACKUP_DIR`.
 pub type Values = BTreeMap<String, String>;
 
-/// What variables of other programs begin with too.
+/// Prefixes that variables of other programs have too.
 const SHARED: &[&str] = &["AWS_", "DB_", "FORCE_", "PG_", "SCHEDULE", "SMTP_"];
 
-/// How many letters of a name are wrong at the most where it is misspelt, and not another one.
+/// The largest edit distance at which a name counts as misspelt, and not as another name.
 const LETTERS: usize = 2;
 
-/// Looks at the outside of the values, and returns the values without what does not belong to them.
+/// Checks for repeated variables, oversized values, comments and quotes. Returns the values without comments.
 pub fn check(source: &SettingsSource, declared: &BTreeSet<String>, findings: &mut SettingFindings) -> Values {
     let known = known(declared);
     let mut values = Values::new();
     let mut lines = BTreeMap::new();
     for one in &source.assignments {
         if let Some(earlier) = lines.insert(&one.name, one.line) {
-            let text = format!("{} is set again in line {}, and only that counts", one.name, one.line);
+            let text = format!("{} is set again in line {}, which overrides this one", one.name, one.line);
             findings.warning_in(earlier, text);
         }
         if !fits(&one.name, &one.value) {
@@ -46,8 +46,9 @@ pub fn check(source: &SettingsSource, declared: &BTreeSet<String>, findings: &mu
     values
 }
 
-/// Tells of names in a file that compose reads. A name that compose.yaml does not have reaches no container, so what is another
-/// program's does no harm there; but one that is ours but for a letter was meant to hold, and does not.
+/// Reports unknown names in a file that compose reads. A name that compose.yaml does not have reaches no container, so
+/// another program's variable does no harm there; but one that differs from pgcellar's by a letter or two was meant for
+/// pgcellar, and has no effect.
 pub fn misspelt_for_compose(source: &SettingsSource, declared: &BTreeSet<String>, findings: &mut SettingFindings) {
     let names = source.assignments.iter().map(|one| (one.name.clone(), !one.value.is_empty())).collect();
     for UnknownVariable { name, nearest, harm, .. } in unknown(&names, declared, Meant::ForOthersToo) {
@@ -63,7 +64,7 @@ pub fn misspelt_for_compose(source: &SettingsSource, declared: &BTreeSet<String>
     }
 }
 
-/// Tells of variables that nothing reads.
+/// Reports unknown variables.
 pub fn misspelt(source: &SettingsSource, declared: &BTreeSet<String>, findings: &mut SettingFindings) {
     let names = source.assignments.iter().map(|one| (one.name.clone(), !one.value.is_empty())).collect();
     let meant = match source.origin {
@@ -94,25 +95,25 @@ pub fn misspelt(source: &SettingsSource, declared: &BTreeSet<String>, findings: 
     }
 }
 
-/// Neither systemd nor `docker --env-file` knows comments behind a value.
+/// Neither systemd nor `docker --env-file` supports comments behind a value.
 fn comment(name: &str, value: &mut String, findings: &mut SettingFindings) {
     let rest = without_comment(value);
     if rest == value.trim() {
         return;
     }
     match TASKS.iter().any(|task| task.variable == name) {
-        true => findings.warning(name, "the comment behind the value is left out; put it on a line of its own"),
+        true => findings.warning(name, "the comment behind the value is ignored; put it on a line of its own"),
         false => findings.error(name, "the comment behind the value is a part of it; put it on a line of its own"),
     }
     *value = rest.to_owned();
 }
 
-/// `docker --env-file` keeps quotes, and takes nothing for a comment.
+/// `docker --env-file` keeps quotes as a part of the value.
 fn quotes(source: &SettingsSource, name: &str, value: &str, findings: &mut SettingFindings) {
-    let meant = matches!(name, "DB_NAME" | "BACKUP_EXCLUDE_DATABASES" | "NOTIFICATION_EMAIL" | "SMTP_FROM");
+    let may_be_quoted = matches!(name, "DB_NAME" | "BACKUP_EXCLUDE_DATABASES" | "NOTIFICATION_EMAIL" | "SMTP_FROM");
     let quoted =
         ['"', '\''].iter().any(|quote| value.len() > 1 && value.starts_with(*quote) && value.ends_with(*quote));
-    if source.origin == Origin::Environment && quoted && !meant {
+    if source.origin == Origin::Environment && quoted && !may_be_quoted {
         findings.warning(name, "its quotes are a part of the value; docker --env-file keeps them: leave them out");
     }
 }

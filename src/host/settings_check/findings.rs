@@ -1,12 +1,11 @@
-//! What is found in one source.
+//! The findings of one source of settings.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::printable::printable;
-use crate::task::config::source::SettingsSource;
 
-/// What is found in a file or in the environment.
+/// The findings in a file or in the environment.
 #[derive(Debug, Default)]
 pub struct SettingFindings {
     label: String,
@@ -15,8 +14,6 @@ pub struct SettingFindings {
     found: Vec<Finding>,
     /// What retention keeps, in words.
     pub rules: Option<String>,
-    /// What is left to be looked at; none if it cannot be read.
-    pub source: Option<SettingsSource>,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,34 +24,32 @@ struct Finding {
 }
 
 impl SettingFindings {
-    /// Nothing found yet.
-    pub fn new(label: String, source: Option<SettingsSource>) -> Self {
-        let assignments = source.iter().flat_map(|source| &source.assignments);
-        let lines = assignments.map(|one| (one.name.clone(), one.line)).collect();
-        SettingFindings { label, lines, found: Vec::new(), rules: None, source }
+    /// No findings yet; `lines` are the line of each variable's assignment.
+    pub fn new(label: String, lines: BTreeMap<String, usize>) -> Self {
+        SettingFindings { label, lines, ..SettingFindings::default() }
     }
 
-    /// What the source is called.
+    /// The name of the source.
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// Adds something wrong in a line; 0 is the source as a whole.
+    /// Adds an error in a line; 0 is the source as a whole.
     pub fn error_in(&mut self, line: usize, text: impl Into<String>) {
         self.add(line, false, text.into());
     }
 
-    /// Adds something to be said of a line.
+    /// Adds a warning for a line.
     pub fn warning_in(&mut self, line: usize, text: impl Into<String>) {
         self.add(line, true, text.into());
     }
 
-    /// Adds something wrong with a variable.
+    /// Adds an error of a variable.
     pub fn error(&mut self, variable: &str, text: impl fmt::Display) {
         self.add(self.line(variable), false, format!("{variable}: {text}"));
     }
 
-    /// Adds something to be said of a variable.
+    /// Adds a warning for a variable.
     pub fn warning(&mut self, variable: &str, text: impl fmt::Display) {
         self.add(self.line(variable), true, format!("{variable}: {text}"));
     }
@@ -74,10 +69,8 @@ impl SettingFindings {
     pub fn errors(&self) -> usize {
         self.found.iter().filter(|finding| !finding.warning).count()
     }
-}
 
-impl SettingFindings {
-    /// What was found, each with whether it is a warning, in the order of the lines.
+    /// The texts of the findings, each with whether it is a warning, in the order of the lines.
     pub fn into_texts(mut self) -> Vec<(bool, String)> {
         self.found.sort();
         self.found.into_iter().map(|finding| (finding.warning, finding.text)).collect()

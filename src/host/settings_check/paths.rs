@@ -1,17 +1,17 @@
-//! Files and folders that settings name: whether they are there, and whether the units can see them.
+//! Checks of files and folders in settings: whether they exist, and whether the units can see them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::error::{Error, Kind, reason};
-use crate::host::unit::named_files::{HOMES, TEMPORARY};
+use crate::host::settings_check::findings::SettingFindings;
+use crate::host::settings_check::names::Values;
+use crate::host::settings_check::source::{Origin, SettingsSource};
+use crate::host::unit::confinement::{HOMES, TEMPORARY};
 use crate::host::{mounts, systemctl, unit};
 use crate::printable::printable;
 use crate::redacted::shown_path;
 use crate::store::local::usable;
-use crate::task::config::findings::SettingFindings;
-use crate::task::config::names::Values;
-use crate::task::config::source::{Origin, SettingsSource};
 
 /// Files that are read.
 const FILES: &[&str] = &[
@@ -29,18 +29,18 @@ const FILES: &[&str] = &[
     "SMTP_PASS_FILE",
 ];
 
-/// Folders; tasks make their own ones, and the disk of the backups may be mounted later.
+/// Folders; tasks create their own ones, and the disk of the backups may be mounted later.
 const FOLDERS: &[&str] =
     &["BACKUP_DIR", "BACKUP_LOG_DIR", "BACKUP_STAGING_DIR", "DB_HOST", "DRILL_DIR", "PG_BINDIR", "RESTORE_STAGING_DIR"];
 
-/// Where the units may make folders of backups.
+/// Where the units may create folders for backups.
 const USUAL: &str = "/var/backups/pgcellar";
 
-/// Tells of paths that cannot be used; returns the variables of files that cannot be read here.
+/// Reports paths that cannot be used; returns the variables of files that cannot be read here.
 pub fn check(source: &SettingsSource, values: &Values, findings: &mut SettingFindings) -> BTreeSet<String> {
     let mut unreadable = BTreeSet::new();
     for variable in FILES.iter().chain(FOLDERS).copied() {
-        // A host is a folder if it begins with a slash, and an empty BACKUP_DIR is none.
+        // DB_HOST is a folder if it begins with a slash, and an empty BACKUP_DIR is no path.
         let is_path = |text: &&String| !text.is_empty() && (variable != "DB_HOST" || text.starts_with('/'));
         let Some(path) = values.get(variable).filter(is_path) else { continue };
         let trouble =
@@ -49,7 +49,7 @@ pub fn check(source: &SettingsSource, values: &Values, findings: &mut SettingFin
             findings.error(variable, trouble);
             unreadable.insert(variable.to_owned());
         } else if variable == "BACKUP_DIR" {
-            // Settings are checked where they are made, too, such as in the build of a NixOS system.
+            // Settings are also checked where they are built, such as for a NixOS system.
             if systemctl::is_booted() || matches!(source.origin, Origin::Environment) {
                 backup_dir(source, values, Path::new(path), findings);
             }
@@ -67,7 +67,7 @@ pub fn check(source: &SettingsSource, values: &Values, findings: &mut SettingFin
     unreadable
 }
 
-/// Tells of a backup directory that units cannot use, or that does not last.
+/// Reports a backup directory that units cannot use, or that is lost at a reboot.
 fn backup_dir(source: &SettingsSource, values: &Values, path: &Path, findings: &mut SettingFindings) {
     const VARIABLE: &str = "BACKUP_DIR";
     let of_units = matches!(source.origin, Origin::Units { .. });
@@ -91,7 +91,7 @@ fn backup_dir(source: &SettingsSource, values: &Values, path: &Path, findings: &
     }
 }
 
-/// The path for messages; in the place of a file with a secret there may be the secret.
+/// The path for messages; a setting for a file with a secret may contain the secret itself.
 fn name(variable: &str, path: &Path) -> String {
     match FILES.contains(&variable) {
         true => shown_path(path),
@@ -108,23 +108,23 @@ fn missing(variable: &str, path: &Path) -> Option<String> {
     found.err().map(|error| reason(&error))
 }
 
-/// Why the units cannot use a path, and what they can use.
+/// Why the units cannot use a path, with a hint.
 fn confined(variable: &str, path: &Path) -> Option<String> {
     let shown = printable(&name(variable, path));
     if !path.is_absolute() {
         let what = if FILES.contains(&variable) { "its value" } else { &shown };
-        return Some(format!("{what} is no absolute path, and the units need one"));
+        return Some(format!("{what} is not an absolute path, which the units need"));
     }
     if let Some(why) = path.to_str().and_then(unit::why_unusable) {
         return Some(format!("{shown} {why}: name it without"));
     }
-    // A link leads to what is hidden.
+    // A link may lead to a hidden folder.
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let below = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder) || real.starts_with(folder));
     let is_itself = TEMPORARY.iter().any(|folder| path == Path::new(folder));
     let why = match (below(HOMES), below(TEMPORARY)) {
         (true, _) => "ProtectHome=yes",
-        // The empty folder will do for what is unpacked meanwhile.
+        // The empty folder is good enough for temporary data.
         (_, true) if is_itself && variable.ends_with("_STAGING_DIR") => return None,
         (_, true) => "PrivateTmp=yes",
         _ => return None,
@@ -141,7 +141,7 @@ fn confined(variable: &str, path: &Path) -> Option<String> {
             );
         }
         "BACKUP_STAGING_DIR" | "RESTORE_STAGING_DIR" => {
-            "leave it out for /dev/shm, or take a folder such as /var/lib/pgcellar/INSTANCE"
+            "remove the setting to use /dev/shm, or use a folder such as /var/lib/pgcellar/INSTANCE"
         }
         "DB_HOST" => "the server's unix_socket_directories can have /var/run/postgresql too",
         "PG_BINDIR" => "take a folder such as /usr/lib/postgresql/17/bin",
@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// A path that an option takes is looked at here, or the check is silent about it.
+    /// Every option that takes a path must be in one of the lists.
     #[test]
     fn every_variable_that_names_a_file_is_here() {
         let declared = crate::cli::Cli::variables();

@@ -1,5 +1,5 @@
-//! Files that a person names on the command line of `pgcellar -i`, which the unit's confinement hides: they are handed in,
-//! each under its own path.
+//! Files on the command line of `pgcellar -i` that the unit's confinement hides: they are bound into the unit, each
+//! under its own path.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use crate::error::{Error, Kind, Result};
 /// What `ProtectHome=` hides (`systemd.exec(5)`).
 pub const HOMES: &[&str] = &["/home", "/root", "/run/user"];
 
-/// What `PrivateTmp=` puts an empty folder in the place of.
+/// What `PrivateTmp=` replaces by an empty folder.
 pub const TEMPORARY: &[&str] = &["/tmp", "/var/tmp"];
 
-/// Refuses what no unit can be handed.
+/// Refuses a path that cannot be bound into a unit.
 pub fn must_be_handed_in(path: &Path) -> Result<()> {
     let shown = path.display();
     let found = path.metadata().map_err(|error| Error::read(shown.to_string(), &error))?;
@@ -25,32 +25,32 @@ pub fn must_be_handed_in(path: &Path) -> Result<()> {
     }
     let is_hidden = HOMES.iter().chain(TEMPORARY).any(|folder| path.starts_with(folder));
     if is_hidden && shown.to_string().contains(['"', '\\']) {
-        return Err(Error::new(Kind::Usage, format!("systemd does not take the name {shown} for a unit"))
+        return Err(Error::new(Kind::Usage, format!("systemd does not accept the name {shown} in a unit"))
             .hint("rename the file, or make a link with another name in a folder such as /srv"));
     }
     Ok(())
 }
 
-/// The files, and what of the confinement must give way for them.
+/// The files, and what of the confinement must be lifted for them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct NamedFiles {
-    /// Those that stand behind what is hidden.
+    /// Files in hidden folders.
     hidden: Vec<PathBuf>,
-    /// Whether one of them is below a home.
+    /// Whether one of them is below a home folder.
     in_home: bool,
-    /// Whether not everybody may read them all.
+    /// Whether some of them are not world-readable.
     closed: bool,
 }
 
 impl NamedFiles {
-    /// Looks at the files and folders, by their absolute paths.
+    /// Examines files and folders by their absolute paths.
     pub fn new(paths: &[PathBuf]) -> Self {
         let below = |path: &Path, folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
         let mut found = NamedFiles::default();
-        // What is not there, the verb tells.
+        // The verb reports missing files.
         for path in paths.iter().filter(|path| path.exists()) {
             let (home, temporary) = (below(path, HOMES), below(path, TEMPORARY));
-            // What is mounted there stands in folders that everybody may enter.
+            // A bound file is mounted in folders that everyone may enter.
             let beyond_folders = home || temporary;
             found.closed |= !everybody_reads(path, !beyond_folders);
             found.in_home |= home;
@@ -61,7 +61,7 @@ impl NamedFiles {
         found
     }
 
-    /// Assignments for a unit that can read them; `may_read_all` says that its user can already.
+    /// Assignments for a unit that can read them; `may_read_all` if its user can already.
     pub fn assignments(&self, may_read_all: bool) -> Vec<String> {
         let mut all = Vec::new();
         if self.in_home {
@@ -69,7 +69,8 @@ impl NamedFiles {
             all.push("ProtectHome=tmpfs".to_owned());
         }
         for path in &self.hidden {
-            // A colon would begin the path inside. Backslashes reach the reader of such paths as they are.
+            // An unescaped colon would separate the path inside. systemd's parser of these paths receives backslashes
+            // unchanged.
             let path = super::without_specifiers(&path.display().to_string().replace(':', "\\:"));
             all.push(format!("BindReadOnlyPaths=\"{path}\""));
         }
@@ -83,7 +84,7 @@ impl NamedFiles {
     }
 }
 
-/// Whether everybody may read a file, or a folder with all that is in it, and come to it where that counts.
+/// Whether a file, or a folder with its files, is world-readable; with `with_way` the folders above it, too.
 fn everybody_reads(path: &Path, with_way: bool) -> bool {
     let mode = |path: &Path| path.metadata().map(|found| found.permissions().mode()).unwrap_or_default();
     let way = || path.ancestors().skip(1).all(|folder| mode(folder) & 0o001 != 0);

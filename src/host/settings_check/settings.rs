@@ -1,4 +1,4 @@
-//! The tasks' settings, built from the variables as the tasks build them.
+//! Builds the tasks' settings from the variables as the tasks do, and reports every error.
 
 use std::collections::BTreeSet;
 
@@ -9,17 +9,17 @@ use crate::config::{
     identities,
 };
 use crate::error::{Error, Kind, Result};
-use crate::task::config::findings::SettingFindings;
-use crate::task::config::names::Values;
-use crate::task::config::source::{Origin, SettingsSource};
+use crate::host::settings_check::findings::SettingFindings;
+use crate::host::settings_check::names::Values;
+use crate::host::settings_check::source::{Origin, SettingsSource};
 
-/// The verbs whose settings have all others' in them.
+/// The verbs whose settings contain those of all others.
 const VERBS: &[&[&str]] = &[&["backup"], &["monitor", "check"]];
 
 /// Keys of the bucket: a file need not have them.
 const KEYS: &[&str] = &["AWS_ACCESS_KEY_ID_FILE", "AWS_SECRET_ACCESS_KEY_FILE"];
 
-/// What others are checked with where these are wrong.
+/// Valid values in place of wrong ones, so that the other variables can be checked.
 const STAND_INS: &[(&str, &str)] = &[
     ("AWS_S3_BUCKET", "bucket"),
     ("DB_NAME", "postgres"),
@@ -27,35 +27,35 @@ const STAND_INS: &[(&str, &str)] = &[
     ("SMTP_HOST", "localhost"),
 ];
 
-/// Builds the settings until nothing more is wrong: each building tells the first error, so the variable with it is left
-/// out of the next one. `told` are the variables of which something has been said, and which are left out from the start.
+/// Builds the settings until no further error appears: building stops at the first error, so its variable is left out
+/// of the next attempt. `reported` are variables with findings, which are left out from the start.
 pub fn check(
     source: &SettingsSource,
     values: Values,
-    mut told: BTreeSet<String>,
+    mut reported: BTreeSet<String>,
     known: &BTreeSet<&str>,
     findings: &mut SettingFindings,
 ) {
     wrong_instance(source, &values, findings);
     loop {
-        let before = told.len();
+        let before = reported.len();
         for verb in VERBS {
-            let errors = match Cli::of_variables(verb, &|name| value(source, &values, &told, name)) {
+            let errors = match Cli::of_variables(verb, &|name| value(source, &values, &reported, name)) {
                 Ok(verb) => build(source, &values, &verb),
                 Err(error) => vec![Error::new(Kind::Config, error.to_string())],
             };
             for error in errors {
-                report(&error, &values, &mut told, known, findings);
+                report(&error, &values, &mut reported, known, findings);
             }
         }
-        if told.len() == before {
-            findings.rules = rules(&|name| value(source, &values, &told, name));
+        if reported.len() == before {
+            findings.rules = rules(&|name| value(source, &values, &reported, name));
             return;
         }
     }
 }
 
-/// What retention keeps by these settings, in words.
+/// The retention rules of these settings, in words.
 fn rules(value: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let Ok(Verb::Monitor(args)) = Cli::of_variables(&["monitor", "check"], value) else { return None };
     let MonitorAction::Check(args) = args.action else { return None };
@@ -64,14 +64,15 @@ fn rules(value: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     Some(format!("retention keeps {local}{}", bucket.unwrap_or_default()))
 }
 
-/// A variable's value; what would hide everything behind it has one that is good instead of a wrong or a missing one.
-fn value(source: &SettingsSource, values: &Values, told: &BTreeSet<String>, name: &str) -> Option<String> {
-    let told_of_keys = || KEYS.iter().any(|key| told.contains(*key) || told.contains(key.trim_end_matches("_FILE")));
-    let elsewhere = || source.origin != Origin::Environment || told_of_keys();
+/// A variable's value; a wrong or missing one that would hide later errors is replaced by a valid one.
+fn value(source: &SettingsSource, values: &Values, reported: &BTreeSet<String>, name: &str) -> Option<String> {
+    let reported_keys =
+        || KEYS.iter().any(|key| reported.contains(*key) || reported.contains(key.trim_end_matches("_FILE")));
+    let elsewhere = || source.origin != Origin::Environment || reported_keys();
     if KEYS.contains(&name) && elsewhere() {
         return Some("/dev/null".to_owned());
     }
-    if !told.contains(name) {
+    if !reported.contains(name) {
         return values.get(name).cloned();
     }
     let good =
@@ -79,18 +80,18 @@ fn value(source: &SettingsSource, values: &Values, told: &BTreeSet<String>, name
     good.map(|(_, good)| (*good).to_owned())
 }
 
-/// Adds an error to the variable that it names, unless it comes from one that was told before.
+/// Adds an error to the variable that it names, unless it follows from a variable that was reported before.
 fn report(
     error: &Error,
     values: &Values,
-    told: &mut BTreeSet<String>,
+    reported: &mut BTreeSet<String>,
     known: &BTreeSet<&str>,
     findings: &mut SettingFindings,
 ) {
     let text = error.to_string();
     let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
     let file = |word: &str| format!("{word}_FILE");
-    if words.iter().any(|word| told.contains(*word) || told.contains(&file(word))) {
+    if words.iter().any(|word| reported.contains(*word) || reported.contains(&file(word))) {
         return;
     }
     let mut named = words.iter().filter(|word| known.contains(**word)).copied();
@@ -99,13 +100,13 @@ fn report(
     match set.or(first.map(str::to_owned)) {
         Some(variable) => {
             findings.error(&variable, without_name(&text, &variable));
-            told.insert(variable);
+            reported.insert(variable);
         }
         None => findings.error_in(0, text),
     }
 }
 
-/// The text without the name of the variable and its flag, which stand before it anyway.
+/// The text without the name of the variable and its flag, which precede it anyway.
 fn without_name<'a>(text: &'a str, variable: &str) -> &'a str {
     let Some(rest) = text.strip_prefix(variable) else { return text };
     let rest = rest.strip_prefix(" (--").and_then(|rest| rest.split_once(')')).map_or(rest, |(_, rest)| rest);
@@ -140,7 +141,7 @@ fn monitor(source: &SettingsSource, values: &Values, health: &HealthArgs, notify
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let mail = match source.origin {
         Origin::Environment => MailSettings::new(&notify.mail, &host),
-        // Where the password is, secrets are told of; that there is one, the name tells.
+        // The checks of secrets cover the password itself; here it only matters whether there is one.
         _ => {
             let named = notify.mail.smtp_user.is_some() || values.contains_key("SMTP_PASS");
             let password = (named || notify.mail.smtp_pass_file.is_some()).then(|| Secret::new(""));
@@ -164,13 +165,13 @@ fn ping(source: &SettingsSource, values: &Values, args: &PingArgs) -> Result<()>
     }
 }
 
-/// The units name the instance themselves.
+/// The units set the instance themselves.
 fn wrong_instance(source: &SettingsSource, values: &Values, findings: &mut SettingFindings) {
     let named = values.get("PGCELLAR_INSTANCE");
     if let (Origin::Units { instance }, Some(named)) = (&source.origin, named)
         && instance != named
     {
-        findings.error("PGCELLAR_INSTANCE", format!("is '{named}' in the settings of {instance}: leave it out"));
+        findings.error("PGCELLAR_INSTANCE", format!("is '{named}' in the settings of {instance}: remove it"));
     }
 }
 
@@ -192,24 +193,24 @@ mod tests {
         }
     }
 
-    /// What follows from a variable that was told of is not told as well.
+    /// Errors that follow from a reported variable are not reported again.
     #[test]
-    fn errors_are_told_at_the_variable_that_is_set() {
+    fn errors_are_reported_at_the_variable_that_is_set() {
         let declared = Cli::variables();
         let known = crate::config::variables::known(&declared);
         let set = [("DB_SSLKEY", "/k"), ("SMTP_PASS_FILE", "/p")];
         let values = set.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let mut told = BTreeSet::new();
-        let mut findings = SettingFindings::new("f".to_owned(), None);
+        let mut reported = BTreeSet::new();
+        let mut findings = SettingFindings::new("f".to_owned(), std::collections::BTreeMap::new());
         for text in [
             "only one of DB_SSLCERT and DB_SSLKEY is set",
-            "DB_SSLKEY is told of",
+            "DB_SSLKEY is reported",
             "SMTP_PASS is of no use",
-            "SMTP_PASS is told of",
+            "SMTP_PASS is reported",
             "BACKUP_KEEP_LAST is not set",
             "nothing is named",
         ] {
-            report(&Error::new(Kind::Config, text), &values, &mut told, &known, &mut findings);
+            report(&Error::new(Kind::Config, text), &values, &mut reported, &known, &mut findings);
         }
         let mut lines: Vec<String> = findings.to_string().lines().map(str::to_owned).collect();
         lines.sort();

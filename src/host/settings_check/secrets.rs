@@ -1,24 +1,24 @@
-//! Secrets that stand in a file, and parts of them that are somewhere else. No value is ever shown.
+//! Checks of secrets in a file, and of those that must come from elsewhere. Values are never shown.
 
 use crate::blocking;
 use crate::config::credential_files;
 use crate::config::variables::CREDENTIALS;
 use crate::error::Error;
-use crate::task::config::findings::SettingFindings;
-use crate::task::config::names::Values;
-use crate::task::config::source::{Origin, SettingsSource};
+use crate::host::settings_check::findings::SettingFindings;
+use crate::host::settings_check::names::Values;
+use crate::host::settings_check::source::{Origin, SettingsSource};
 
-/// Secrets that are of no use without each other: who has the first needs the second.
+/// Secrets that are useless without each other: the first needs the second.
 const PAIRS: &[(&str, &str)] = &[
     ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
     ("SMTP_USER", "SMTP_PASS"),
 ];
 
-/// Tells of secrets in a file, and of those that must come from elsewhere.
+/// Reports secrets in a file, and those that must come from elsewhere.
 pub fn check(source: &SettingsSource, values: &Values, findings: &mut SettingFindings) {
     if source.origin == Origin::Environment {
-        // Tasks have the same environment, and their settings tell.
+        // Tasks have the same environment, so building their settings finds what is missing.
         return;
     }
     for (variable, credential) in CREDENTIALS.iter().filter(|(variable, _)| values.contains_key(*variable)) {
@@ -27,8 +27,7 @@ pub fn check(source: &SettingsSource, values: &Values, findings: &mut SettingFin
             format!("a secret is safer outside of this file: {}", elsewhere(source, variable, credential)),
         );
         if let Some(readers) = &source.readers {
-            findings
-                .warning(variable, format!("{readers} may read this file: chmod {} takes that away", readers.mode()));
+            findings.warning(variable, format!("{readers} may read this file: chmod {} prevents that", readers.mode()));
         }
     }
     let has = |variable: &str| values.contains_key(variable) || values.contains_key(&format!("{variable}_FILE"));
@@ -40,12 +39,12 @@ pub fn check(source: &SettingsSource, values: &Values, findings: &mut SettingFin
     }
 }
 
-/// Tells of credentials of an instance that its units cannot load, or do not look for. Only root may read the files.
+/// Reports credentials of an instance that its units cannot load, or do not use. Only root may read the files.
 pub async fn check_credentials(source: &SettingsSource, findings: &mut SettingFindings) {
     let Origin::Units { instance } = &source.origin else { return };
     let instance = instance.clone();
-    let look = move || Ok(credential_files::of_host(&instance));
-    for problem in blocking::to_end(look).await.unwrap_or_default() {
+    let problems = move || Ok(credential_files::of_host(&instance));
+    for problem in blocking::to_end(problems).await.unwrap_or_default() {
         let harmless = problem.is_harmless;
         let text = Error::from(problem).to_string();
         if harmless { findings.warning_in(0, text) } else { findings.error_in(0, text) }
@@ -55,7 +54,7 @@ pub async fn check_credentials(source: &SettingsSource, findings: &mut SettingFi
 fn elsewhere(source: &SettingsSource, variable: &str, credential: &str) -> String {
     match &source.origin {
         Origin::Units { instance } => credential_files::encrypt_command(instance, credential),
-        // A key's session and the like have no file.
+        // There is no variable for a file with a session token.
         _ if variable == "AWS_SESSION_TOKEN" => format!("the systemd credential {credential}"),
         _ => format!("a file that {variable}_FILE names, or the systemd credential {credential}"),
     }

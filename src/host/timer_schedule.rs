@@ -1,4 +1,4 @@
-//! Whether the timers run by the schedules of the settings.
+//! The schedules of the settings compared with those that systemd's timers run by.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -9,19 +9,19 @@ use crate::calendar::tasks::{ScheduleSetting, Task};
 use crate::error::{Error, Kind, Result};
 use crate::format::time;
 use crate::host::systemd_analyze::{Question, usable};
+use crate::host::task_units::Timer;
 use crate::printable::printable;
-use crate::task::monitor::gather::units::Timer;
 
 /// How many runs of two schedules are compared, and over how many days.
 const RUNS: usize = 20;
 const DAYS: i64 = 366;
 
-/// Why a schedule of the settings does not hold.
+/// Why a schedule of the settings is not in force.
 #[derive(Debug)]
 pub enum ScheduleMismatch {
-    /// It cannot be used, so the packaged one stays.
+    /// It cannot be used, so the packaged one applies.
     Unusable(Error),
-    /// The settings have changed since systemd read them: the schedule that they have.
+    /// The settings have changed since systemd read them: the new schedule.
     NotRead(String),
     /// A drop-in sets another one.
     Overridden,
@@ -46,7 +46,7 @@ pub async fn compare(
         ScheduleSetting::Default => task.default,
         ScheduleSetting::Off => "off",
     };
-    // Runs that cron has where the clock is put forward stand beside a cron line, each as a moment of its own.
+    // The generator adds the runs that cron makes up after a clock change to a cron line, each as a moment.
     let own: Vec<String> = timer.expressions.iter().filter(|expression| !is_moment(expression)).cloned().collect();
     let differs = match setting {
         ScheduleSetting::Off => !own.is_empty(),
@@ -71,13 +71,13 @@ fn is_moment(expression: &str) -> bool {
     expression.strip_suffix(" UTC").is_some_and(|moment| moment.parse::<DateTime>().is_ok())
 }
 
-/// The schedule of a timer, without what stands beside it; empty if it is switched off.
+/// The schedule of a timer, without added moments; empty if it is switched off.
 pub fn schedule(timer: &Timer) -> String {
     let own: Vec<&str> = timer.expressions.iter().map(String::as_str).filter(|one| !is_moment(one)).collect();
     own.join(" and ")
 }
 
-/// By what a timer runs, and when it does.
+/// The schedule of a timer and its next run, for messages.
 pub fn words(timer: &Timer) -> String {
     let next = timer.next.map(|next| format!(", next at {}", time(next, &TimeZone::system()))).unwrap_or_default();
     format!("{} runs by '{}'{next}", timer.name, printable(&schedule(timer)))

@@ -1,4 +1,4 @@
-//! The schedules of the timers.
+//! Checks of the tasks' schedules.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -6,12 +6,12 @@ use jiff::tz::TimeZone;
 use crate::calendar::cron::{Cron, without_comment};
 use crate::calendar::tasks::{TASKS, Task, is_off};
 use crate::format::time;
+use crate::host::settings_check::findings::SettingFindings;
+use crate::host::settings_check::names::Values;
+use crate::host::settings_check::source::{Origin, SettingsSource};
 use crate::host::systemd_analyze::usable;
-use crate::task::config::findings::SettingFindings;
-use crate::task::config::names::Values;
-use crate::task::config::source::{Origin, SettingsSource};
 
-/// Checks each schedule: cron lines here, calendar expressions by systemd where it is.
+/// Checks each schedule: cron lines here, calendar expressions by systemd if it is available.
 pub async fn check(source: &SettingsSource, values: &Values, findings: &mut SettingFindings) {
     for task in TASKS {
         let schedule = values
@@ -22,7 +22,7 @@ pub async fn check(source: &SettingsSource, values: &Values, findings: &mut Sett
             None => {}
             Some(usable) => match usable.await {
                 Ok(()) => {}
-                // The units of an instance run all the same.
+                // The timers of an instance run all the same.
                 Err(error) if matches!(source.origin, Origin::Units { .. }) => {
                     findings.error(task.variable, format!("{error}; {}", packaged(task)));
                 }
@@ -32,7 +32,7 @@ pub async fn check(source: &SettingsSource, values: &Values, findings: &mut Sett
     }
 }
 
-/// What holds for the timer of a task whose own schedule cannot be used.
+/// The schedule in force for a task whose own schedule cannot be used.
 fn packaged(task: &Task) -> String {
     let zone = TimeZone::system();
     let next = Cron::parse(task.default).ok().and_then(|cron| cron.next(Timestamp::now(), &zone));

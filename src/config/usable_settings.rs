@@ -1,4 +1,4 @@
-//! Settings for those whose mail must get out, whatever is wrong with them or with the rest.
+//! Settings for alerts and the monitor, whose mail must be sent even if some settings are wrong.
 
 use std::path::PathBuf;
 
@@ -7,37 +7,37 @@ use crate::config::variables::{FROM_FILE, PREFIXES, SYSTEMD};
 use crate::config::{KnownMail, MailSettings, Place, S3Settings};
 use crate::error::Error;
 
-/// What mail is sent with.
+/// The settings for mail.
 #[derive(Debug)]
 pub struct Mail {
-    /// None if no mail is configured, or if nothing of what is configured can be used.
+    /// None if no mail is configured, or if none of it can be used.
     pub settings: Option<MailSettings>,
-    /// What is wrong with those that are configured.
+    /// The error of the configured settings.
     pub error: Option<Error>,
 }
 
-/// The settings as they are; or without what is wrong in them, or else those that could be used last, which are `known`. Where
-/// the settings `are_there`, none of mail says that none is wanted.
-pub fn mail(args: &MailArgs, host: &str, known: Option<KnownMail>, are_there: bool) -> Mail {
+/// The settings as configured; or without the wrong ones; or the last usable ones, which are `known`. If the
+/// environment has settings (`any_is_set`) and none for mail, no mail is configured.
+pub fn mail(args: &MailArgs, host: &str, known: Option<KnownMail>, any_is_set: bool) -> Mail {
     let error = match MailSettings::new(args, host) {
         Ok(Some(settings)) => return Mail { settings: Some(settings), error: None },
-        // It is not wanted.
-        Ok(None) if are_there => return Mail { settings: None, error: None },
+        // Mail is not configured.
+        Ok(None) if any_is_set => return Mail { settings: None, error: None },
         Ok(None) => None,
         Err(error) => Some(error),
     };
     let known = known.map(|known| known.args());
-    let mended = mended(args, host);
-    let ways = [Some(without_login(args)), known.clone(), known.as_ref().map(without_login), Some(mended.clone())];
-    let ways = ways.into_iter().flatten().chain([without_login(&mended)]);
-    // A host of a name that no sender can have is one still.
-    let settings =
-        ways.flat_map(|args| [(args.clone(), host), (args, "localhost")]).find_map(|(args, host)| {
-            match args.smtp_user.is_some() {
-                true => MailSettings::new(&args, host).ok()?,
-                false => MailSettings::with_password(&args, host, None).ok()?,
-            }
-        });
+    let corrected = corrected(args, host);
+    let attempts =
+        [Some(without_login(args)), known.clone(), known.as_ref().map(without_login), Some(corrected.clone())];
+    let attempts = attempts.into_iter().flatten().chain([without_login(&corrected)]);
+    // A host name that is invalid in an address must not prevent mail.
+    let settings = attempts.flat_map(|args| [(args.clone(), host), (args, "localhost")]).find_map(|(args, host)| {
+        match args.smtp_user.is_some() {
+            true => MailSettings::new(&args, host).ok()?,
+            false => MailSettings::with_password(&args, host, None).ok()?,
+        }
+    });
     Mail { settings, error }
 }
 
@@ -45,8 +45,8 @@ fn without_login(args: &MailArgs) -> MailArgs {
     MailArgs { smtp_user: None, smtp_pass_file: None, ..args.clone() }
 }
 
-/// With the defaults for what cannot be meant, and without recipients that are none.
-fn mended(args: &MailArgs, host: &str) -> MailArgs {
+/// Replaces invalid values by the defaults, and leaves out invalid recipients.
+fn corrected(args: &MailArgs, host: &str) -> MailArgs {
     let usable = |args: &MailArgs| MailSettings::with_password(&without_login(args), host, None).is_ok();
     let plain = MailArgs {
         smtp_port: "587".to_owned(),
@@ -60,34 +60,34 @@ fn mended(args: &MailArgs, host: &str) -> MailArgs {
         change(&mut args);
         usable(&args)
     };
-    let mut mended = plain.clone();
+    let mut corrected = plain.clone();
     if keeps(&|plain| plain.smtp_port.clone_from(&args.smtp_port)) {
-        mended.smtp_port.clone_from(&args.smtp_port);
+        corrected.smtp_port.clone_from(&args.smtp_port);
     }
     if keeps(&|plain| plain.smtp_tls.clone_from(&args.smtp_tls)) {
-        mended.smtp_tls.clone_from(&args.smtp_tls);
+        corrected.smtp_tls.clone_from(&args.smtp_tls);
     }
-    mended.smtp_from = args.smtp_from.clone().filter(|from| keeps(&|plain| plain.smtp_from = Some(from.clone())));
+    corrected.smtp_from = args.smtp_from.clone().filter(|from| keeps(&|plain| plain.smtp_from = Some(from.clone())));
     let recipients = args.notification_email.iter().flat_map(|all| all.split(','));
     let good: Vec<&str> =
         recipients.filter(|one| keeps(&|plain| plain.notification_email = Some((*one).to_owned()))).collect();
-    mended.notification_email = Some(good.join(",")).filter(|all| !all.trim().is_empty());
-    mended
+    corrected.notification_email = Some(good.join(",")).filter(|all| !all.trim().is_empty());
+    corrected
 }
 
-/// Whether the environment has settings. A unit that may do without its file of settings has none where systemd cannot read
-/// the file.
-pub fn are_there() -> bool {
-    let ours = |name: &str| PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !SYSTEMD.contains(&name);
-    std::env::vars_os().any(|(name, _)| name.to_str().is_some_and(ours))
+/// Whether the environment has settings. A unit whose file of settings is optional has none if systemd cannot read the
+/// file.
+pub fn any_is_set() -> bool {
+    let is_setting = |name: &str| PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !SYSTEMD.contains(&name);
+    std::env::vars_os().any(|(name, _)| name.to_str().is_some_and(is_setting))
 }
 
-/// Whether settings are from an alert's file itself, and not passed on by systemd (`host::settings_file`).
-pub fn are_of_file() -> bool {
+/// Whether the settings were read from an alert's file by this program, and not by systemd (`host::settings_file`).
+pub fn are_from_file() -> bool {
     std::env::var_os(FROM_FILE).is_some()
 }
 
-/// Where the backups are, as far as the settings tell, and what is wrong with them.
+/// Where the backups are, from the usable settings, and the error of the others.
 pub fn place(args: &PlaceArgs) -> (Place, Option<Error>) {
     let error = match Place::new(args) {
         Ok(place) => return (place, None),
