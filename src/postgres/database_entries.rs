@@ -15,7 +15,7 @@ use crate::postgres::archive::TocEntry;
 use crate::postgres::properties::is_list;
 use crate::postgres::quoting::identifier;
 use privileges::Privileges;
-use tokens::{Token, statements};
+use tokens::{SqlToken, statements};
 
 /// Characters that are shown of a statement that cannot be parsed.
 const SHOWN: usize = 60;
@@ -133,7 +133,7 @@ impl EntryProperties {
     }
 
     /// Takes a statement; none if it is not one of those that pg_dump writes.
-    fn statement(&mut self, tokens: &[Token]) -> Option<()> {
+    fn statement(&mut self, tokens: &[SqlToken]) -> Option<()> {
         match tokens {
             [create, database, name, with, rest @ ..]
                 if create.is("CREATE") && database.is("DATABASE") && with.is("WITH") =>
@@ -141,13 +141,13 @@ impl EntryProperties {
                 self.is_named(name)?;
                 self.created = Some(created(rest)?);
             }
-            [comment, on, database, name, is, Token::Text(text)]
+            [comment, on, database, name, is, SqlToken::Text(text)]
                 if comment.is("COMMENT") && on.is("ON") && database.is("DATABASE") && is.is("IS") =>
             {
                 self.is_named(name)?;
                 self.comment = Some(text.clone());
             }
-            [security, label, r#for, provider, on, database, name, is, Token::Text(text)]
+            [security, label, r#for, provider, on, database, name, is, SqlToken::Text(text)]
                 if [security, label, r#for, on, database, is]
                     .into_iter()
                     .zip(["SECURITY", "LABEL", "FOR", "ON", "DATABASE", "IS"])
@@ -176,12 +176,12 @@ impl EntryProperties {
     }
 
     /// Takes the rest of a statement after `ALTER DATABASE name`.
-    fn alter(&mut self, rest: &[Token]) -> Option<()> {
+    fn alter(&mut self, rest: &[SqlToken]) -> Option<()> {
         match rest {
-            [connection, limit, Token::Symbol('='), number] if connection.is("CONNECTION") && limit.is("LIMIT") => {
+            [connection, limit, SqlToken::Symbol('='), number] if connection.is("CONNECTION") && limit.is("LIMIT") => {
                 self.connection_limit = Some(number.word()?.parse().ok()?);
             }
-            [template, Token::Symbol('='), value] if template.is("IS_TEMPLATE") => {
+            [template, SqlToken::Symbol('='), value] if template.is("IS_TEMPLATE") => {
                 self.is_template = match value {
                     value if value.is("true") => true,
                     value if value.is("false") => false,
@@ -194,7 +194,7 @@ impl EntryProperties {
         Some(())
     }
 
-    fn privileges(&mut self, all: &[(Vec<Token>, &str)], owner: &str) {
+    fn privileges(&mut self, all: &[(Vec<SqlToken>, &str)], owner: &str) {
         let mut privileges = Privileges::of_owner(owner);
         for (tokens, text) in all {
             if privileges.apply(tokens, self.name.as_deref()).is_none() {
@@ -205,7 +205,7 @@ impl EntryProperties {
     }
 
     /// Checks the name of the database: pg_dump writes no statements about another one.
-    fn is_named(&self, name: &Token) -> Option<()> {
+    fn is_named(&self, name: &SqlToken) -> Option<()> {
         let name = name.name()?;
         self.name.as_deref().is_none_or(|own| own == name).then_some(())
     }
@@ -217,9 +217,9 @@ fn readable(name: &str) -> Option<String> {
 }
 
 /// The options after `CREATE DATABASE name WITH`.
-fn created(mut rest: &[Token]) -> Option<Created> {
+fn created(mut rest: &[SqlToken]) -> Option<Created> {
     let mut created = Created::default();
-    while let [option, Token::Symbol('='), value, after @ ..] = rest {
+    while let [option, SqlToken::Symbol('='), value, after @ ..] = rest {
         rest = after;
         let text = value.value()?.to_owned();
         match option.word()?.to_ascii_uppercase().as_str() {
@@ -250,7 +250,7 @@ fn created(mut rest: &[Token]) -> Option<Created> {
 }
 
 /// `name TO value[, value …]`: several values are a list of names, as `pg_db_role_setting` has it.
-fn setting(role: Option<&str>, tokens: &[Token]) -> Option<ParameterSetting> {
+fn setting(role: Option<&str>, tokens: &[SqlToken]) -> Option<ParameterSetting> {
     let [name, to, values @ ..] = tokens else { return None };
     if !to.is("TO") {
         return None;
@@ -259,8 +259,8 @@ fn setting(role: Option<&str>, tokens: &[Token]) -> Option<ParameterSetting> {
     let mut texts = Vec::new();
     for (at, token) in values.iter().enumerate() {
         match (at % 2, token) {
-            (0, Token::Text(text)) => texts.push(text.as_str()),
-            (1, Token::Symbol(',')) => {}
+            (0, SqlToken::Text(text)) => texts.push(text.as_str()),
+            (1, SqlToken::Symbol(',')) => {}
             _ => return None,
         }
     }

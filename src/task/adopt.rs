@@ -77,7 +77,7 @@ pub async fn run(args: &AdoptArgs, stop: &Stop) -> Result<()> {
 /// Removes what killed adoptions have left.
 async fn sweep_up(run: &AdoptRun<'_>) {
     let stores = run.stores.all();
-    let swept = off_thread(run, move || stores.iter().try_for_each(|store| sweep::records(store.as_ref())));
+    let swept = blocking::run(run.stop, move || stores.iter().try_for_each(|store| sweep::records(store.as_ref())));
     if let Err(error) = swept.await {
         log::debug!("{error}");
     }
@@ -117,7 +117,7 @@ async fn adopt(run: &AdoptRun<'_>, candidate: Candidate) -> Result<()> {
     let begun = Instant::now();
     let (key, called) = (candidate.key.clone(), printable(&candidate.called));
     let id = candidate.id()?.to_owned();
-    if let Some(manifest) = off_thread(run, candidate.manifest()).await? {
+    if let Some(manifest) = blocking::run(run.stop, candidate.manifest()).await? {
         return record::belongs_to(&manifest, &key, &called).map(|()| log::info!("{called} is a backup already: {id}"));
     }
     let moment = name_time::of_id(&id, &run.zone, Timestamp::now())?;
@@ -130,23 +130,16 @@ async fn adopt(run: &AdoptRun<'_>, candidate: Candidate) -> Result<()> {
     }
     if !run.args.dry_run {
         let (place, written) = (run.place.clone(), manifest.clone());
-        off_thread(run, move || record::write(&place, &candidate, &written)).await?;
+        blocking::run(run.stop, move || record::write(&place, &candidate, &written)).await?;
     }
     log_adopted(run, &manifest, &called, begun.elapsed().as_secs_f64());
     Ok(())
 }
 
-async fn off_thread<T: Send + 'static>(
-    run: &AdoptRun<'_>,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    blocking::run(&run.stop, work).await
-}
-
 async fn read_dump(run: &AdoptRun<'_>, candidate: &Candidate) -> Result<Dump> {
     let (store, key) = (Arc::clone(&candidate.store), candidate.key.clone());
     let (called, identity) = (printable(&candidate.called), run.args.identity.clone());
-    off_thread(run, move || Dump::recognize(store, &key, &called, || identities(&identity))).await
+    blocking::run(run.stop, move || Dump::recognize(store, &key, &called, || identities(&identity))).await
 }
 
 /// The database of the dump: the requested one, or the one in the name, if the archive names no other.

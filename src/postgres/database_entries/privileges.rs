@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::tokens::Token;
+use super::tokens::SqlToken;
 use crate::postgres::quoting::identifier;
 
 /// `CREATE`, `TEMPORARY` and `CONNECT` by their letters (PostgreSQL documentation, "Privileges").
@@ -31,7 +31,7 @@ impl Privileges {
     }
 
     /// Applies a statement; none if it is not one that pg_dump writes for this database.
-    pub fn apply(&mut self, tokens: &[Token], database: Option<&str>) -> Option<()> {
+    pub fn apply(&mut self, tokens: &[SqlToken], database: Option<&str>) -> Option<()> {
         match tokens {
             [set, session, authorization, role]
                 if set.is("SET") && session.is("SESSION") && authorization.is("AUTHORIZATION") =>
@@ -56,7 +56,7 @@ impl Privileges {
         }
     }
 
-    fn grant(&mut self, tokens: &[Token], database: Option<&str>) -> Option<()> {
+    fn grant(&mut self, tokens: &[SqlToken], database: Option<&str>) -> Option<()> {
         let (letters, rest) = letters(tokens)?;
         let (role, rest) = database_and_role(rest, database, "TO")?;
         let grantable = match rest {
@@ -71,7 +71,7 @@ impl Privileges {
         Some(())
     }
 
-    fn revoke(&mut self, tokens: &[Token], database: Option<&str>, option_only: bool) -> Option<()> {
+    fn revoke(&mut self, tokens: &[SqlToken], database: Option<&str>, option_only: bool) -> Option<()> {
         let (letters, rest) = letters(tokens)?;
         let (role, []) = database_and_role(rest, database, "FROM")? else { return None };
         let granted = self.granted.entry(self.key(role)).or_default();
@@ -107,7 +107,7 @@ impl Privileges {
 }
 
 /// The privileges before `ON`, and the rest.
-fn letters(tokens: &[Token]) -> Option<(Vec<char>, &[Token])> {
+fn letters(tokens: &[SqlToken]) -> Option<(Vec<char>, &[SqlToken])> {
     let at = tokens.iter().position(|token| token.is("ON"))?;
     let (named, rest) = (tokens.get(..at)?, tokens.get(at + 1..)?);
     if let [all] = named
@@ -116,7 +116,7 @@ fn letters(tokens: &[Token]) -> Option<(Vec<char>, &[Token])> {
         return Some((ALL.to_vec(), rest));
     }
     let mut letters = Vec::new();
-    for privilege in named.split(|token| *token == Token::Symbol(',')) {
+    for privilege in named.split(|token| *token == SqlToken::Symbol(',')) {
         let [word] = privilege else { return None };
         letters.push(WORDS.iter().find(|(known, _)| word.is(known))?.1);
     }
@@ -124,7 +124,11 @@ fn letters(tokens: &[Token]) -> Option<(Vec<char>, &[Token])> {
 }
 
 /// Reads `DATABASE name TO role`: the role (none for PUBLIC), and the rest.
-fn database_and_role<'a>(tokens: &'a [Token], own: Option<&str>, link: &str) -> Option<(Option<String>, &'a [Token])> {
+fn database_and_role<'a>(
+    tokens: &'a [SqlToken],
+    own: Option<&str>,
+    link: &str,
+) -> Option<(Option<String>, &'a [SqlToken])> {
     let [database, name, to, role, rest @ ..] = tokens else { return None };
     let name = name.name()?;
     if !database.is("DATABASE") || !to.is(link) || own.is_some_and(|own| own != name) {

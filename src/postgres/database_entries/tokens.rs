@@ -2,7 +2,7 @@
 
 /// A part of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Token {
+pub enum SqlToken {
     /// A keyword, a number or a name without quotes.
     Word(String),
     /// A name in double quotes.
@@ -13,16 +13,16 @@ pub enum Token {
     Symbol(char),
 }
 
-impl Token {
+impl SqlToken {
     /// Whether it is this keyword.
     pub fn is(&self, word: &str) -> bool {
-        matches!(self, Token::Word(text) if text.eq_ignore_ascii_case(word))
+        matches!(self, SqlToken::Word(text) if text.eq_ignore_ascii_case(word))
     }
 
     /// The text of a word.
     pub fn word(&self) -> Option<&str> {
         match self {
-            Token::Word(text) => Some(text),
+            SqlToken::Word(text) => Some(text),
             _ => None,
         }
     }
@@ -30,7 +30,7 @@ impl Token {
     /// The name. pg_dump omits the quotes only for a name in lower case.
     pub fn name(&self) -> Option<&str> {
         match self {
-            Token::Word(text) | Token::Name(text) => Some(text),
+            SqlToken::Word(text) | SqlToken::Name(text) => Some(text),
             _ => None,
         }
     }
@@ -38,15 +38,15 @@ impl Token {
     /// A name or a text.
     pub fn value(&self) -> Option<&str> {
         match self {
-            Token::Word(text) | Token::Name(text) | Token::Text(text) => Some(text),
-            Token::Symbol(_) => None,
+            SqlToken::Word(text) | SqlToken::Name(text) | SqlToken::Text(text) => Some(text),
+            SqlToken::Symbol(_) => None,
         }
     }
 }
 
 /// The statements of a definition, each with its text; none if a quote is not closed or has an escape that pg_dump does not
 /// write. With `old_strings` every text has escapes, and a backslash in it is doubled.
-pub fn statements(definition: &str, old_strings: bool) -> Option<Vec<(Vec<Token>, &str)>> {
+pub fn statements(definition: &str, old_strings: bool) -> Option<Vec<(Vec<SqlToken>, &str)>> {
     let mut all = Vec::new();
     let (mut tokens, mut begin, mut rest) = (Vec::new(), 0, definition);
     loop {
@@ -54,7 +54,7 @@ pub fn statements(definition: &str, old_strings: bool) -> Option<Vec<(Vec<Token>
         let Some(first) = rest.chars().next() else { break };
         let (token, after) = token(first, rest, old_strings)?;
         rest = after;
-        if token == Token::Symbol(';') {
+        if token == SqlToken::Symbol(';') {
             let end = definition.len() - rest.len();
             all.push((std::mem::take(&mut tokens), definition.get(begin..end)?));
             begin = end;
@@ -69,20 +69,20 @@ pub fn statements(definition: &str, old_strings: bool) -> Option<Vec<(Vec<Token>
     Some(all)
 }
 
-fn token(first: char, text: &str, old_strings: bool) -> Option<(Token, &str)> {
+fn token(first: char, text: &str, old_strings: bool) -> Option<(SqlToken, &str)> {
     if let Some(rest) = text.strip_prefix("E'") {
-        return quoted(rest, '\'', true).map(|(text, rest)| (Token::Text(text), rest));
+        return quoted(rest, '\'', true).map(|(text, rest)| (SqlToken::Text(text), rest));
     }
     let rest = text.get(first.len_utf8()..)?;
     match first {
-        '"' => quoted(rest, '"', false).map(|(name, rest)| (Token::Name(name), rest)),
-        '\'' => quoted(rest, '\'', old_strings).map(|(text, rest)| (Token::Text(text), rest)),
+        '"' => quoted(rest, '"', false).map(|(name, rest)| (SqlToken::Name(name), rest)),
+        '\'' => quoted(rest, '\'', old_strings).map(|(text, rest)| (SqlToken::Text(text), rest)),
         letter if is_word(letter) => {
             let end = text.find(|letter| !is_word(letter)).unwrap_or(text.len());
             let (word, rest) = text.split_at(end);
-            Some((Token::Word(word.to_owned()), rest))
+            Some((SqlToken::Word(word.to_owned()), rest))
         }
-        symbol => Some((Token::Symbol(symbol), rest)),
+        symbol => Some((SqlToken::Symbol(symbol), rest)),
     }
 }
 
