@@ -155,7 +155,7 @@ async fn stream(run: &RestoreRun<'_>, load: &Load<'_>, last: Option<&mut Vec<Str
     let file = archive.file()?.clone();
     let progress = Progress::begin(&run.target, Some(file.stored_bytes));
     let (opened, stored, moved) = (Arc::clone(archive), file.clone(), progress.counter());
-    let source = blocking::run(&run.stop, move || opened.open(&stored, &moved)).await?;
+    let source = blocking::run(run.stop, move || opened.open(&stored, &moved)).await?;
     let whole = |digests: &Digests| archive::whole(&file, digests);
     let loaded = match last {
         Some(last) => load.statements(source, whole, last).await,

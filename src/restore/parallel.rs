@@ -129,6 +129,6 @@ async fn job(load: &Load<'_>, work: &Arc<LoadQueue>) -> std::result::Result<Mess
 
 async fn next(load: &Load<'_>, work: &Arc<LoadQueue>) -> std::result::Result<Option<Batch>, LoadFailure> {
     let waiting = Arc::clone(work);
-    let share = blocking::run(&load.stop, move || Ok(waiting.take())).await?;
+    let share = blocking::run(load.stop, move || Ok(waiting.take())).await?;
     share.map_err(LoadFailure::Stream)
 }

@@ -140,7 +140,7 @@ async fn off_thread<T: Send + 'static>(
     run: &AdoptRun<'_>,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    blocking::run(&run.stop, work).await
+    blocking::run(run.stop, work).await
 }
 
 async fn read_dump(run: &AdoptRun<'_>, candidate: &Candidate) -> Result<Dump> {
