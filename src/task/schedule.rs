@@ -258,7 +258,11 @@ impl<'a> Scheduler<'a> {
         log::info!("told to stop: {}", if self.runs.is_empty() { "nothing runs" } else { "ending what still runs" });
         let end_by_hand = async {
             if Surroundings::here().is_container() {
-                drop(blocking::to_end(|| Ok(manual_runs::end())).await);
+                let end = || {
+                    manual_runs::end();
+                    Ok(())
+                };
+                drop(blocking::to_end(end).await);
             }
         };
         let end_children = async {

@@ -194,11 +194,11 @@ fn what_waits_survives_a_crash_in_the_middle_of_sending() {
 }
 
 #[test]
-fn a_state_that_makes_no_sense_is_begun_anew() {
+fn a_state_that_cannot_be_parsed_is_replaced() {
     let mailbox = Mailbox::start(Manner::plain());
     let cellar = cellar(&mailbox);
     fs::write(cellar.backup_dir().join(".pgcellar.main.notified.json"), "{\"told\": [").unwrap();
-    alert(&cellar).succeeds().says("is begun anew");
+    alert(&cellar).succeeds().says("is replaced");
     assert_eq!(state(&cellar)["told"][0]["subject"], "backup");
     mailbox.only_mail();
     // A unit's own state directory comes first.

@@ -128,7 +128,7 @@ fn directories_that_cannot_be_written() {
     );
     let file = cellar.scratch().join("file");
     fs::write(&file, "").unwrap();
-    Told::by(run().env("BACKUP_DIR", &file), exit::CANTCREAT).says("backups", "write", "FAILED", &["no directory"]);
+    Told::by(run().env("BACKUP_DIR", &file), exit::CANTCREAT).says("backups", "write", "FAILED", &["not a directory"]);
     let new = cellar.scratch().join("new");
     // The server is asked for the databases' size, and that it cannot be reached is not kept back.
     Told::by(run().env("BACKUP_DIR", &new), exit::UNAVAILABLE)
