@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use pgcellar::cli::{Cli, NamedInstance, Verb, seed_names};
 use pgcellar::config::instance_name;
@@ -16,11 +15,7 @@ use pgcellar::host::{
     event, inaccessible, journal, progress, rotated_file, settings_file, start_report, systemd_run, unit,
 };
 use pgcellar::redacted::redacted;
-use pgcellar::stop::Stop;
 use pgcellar::{stdout, task};
-
-/// How long busy threads may delay the end of the process.
-const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     start_report::report_exit(run_verb())
@@ -61,7 +56,7 @@ fn run_verb() -> ExitCode {
     {
         log::warn!("{warning}");
     }
-    let code = match run(&cli) {
+    let code = match task::run(&cli.verb) {
         Ok(code) => {
             journal::copy("done");
             code
@@ -170,46 +165,4 @@ fn refuse(error: &clap::Error) -> ExitCode {
         Cow::Owned(text) => drop(std::io::stderr().write_all(text.as_bytes())),
     }
     ExitCode::from(Kind::Usage.exit_status())
-}
-
-fn run(cli: &Cli) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(Kind::System, format!("cannot start threads: {error}")))?;
-    let done = runtime.block_on(async {
-        let stop = Stop::listen()?;
-        carry_out(&cli.verb, &stop).await
-    });
-    // A thread that still waits for a server panics when the runtime shuts down. That has no effect any more, and must
-    // not be printed.
-    std::panic::set_hook(Box::new(|_| {}));
-    runtime.shutdown_timeout(GRACE);
-    done
-}
-
-async fn carry_out(verb: &Verb, stop: &Stop) -> Result<ExitCode> {
-    match verb {
-        Verb::Backup(args) => task::backup::run(args, stop).await?,
-        Verb::List(args) => task::list::run(args, stop).await?,
-        Verb::Show(args) => task::show::run(args, stop).await?,
-        Verb::Verify(args) => task::verify::run(args, stop).await?,
-        Verb::Restore(args) => task::restore::run(args, stop).await?,
-        Verb::Drill(args) => task::drill::run(args, stop).await?,
-        Verb::DrillSandbox(args) => task::drill::sandbox::run(args, stop).await?,
-        Verb::Adopt(args) => task::adopt::run(args, stop).await?,
-        Verb::Retention(args) => task::retention::run(args, stop).await?,
-        Verb::Pin(args) => task::pin::pin(args, stop).await?,
-        Verb::Unpin(args) => task::pin::unpin(args, stop).await?,
-        Verb::Takeover(args) => task::takeover::run(args, stop).await?,
-        Verb::S3Ls(args) => task::s3_ls::run(args, stop).await?,
-        Verb::Alert(args) => task::alert::run(args, task::monitor::fallback::notify, stop).await?,
-        Verb::Calendar(args) => task::calendar::run(args).await?,
-        Verb::Config(args) => task::config::run(args).await?,
-        Verb::Doctor(args) => task::doctor::run(args, stop).await?,
-        Verb::Schedule(args) => task::schedule::run(args, stop).await?,
-        // Its exit status is a verdict.
-        Verb::Monitor(args) => return task::monitor::run(args, stop).await,
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -198,7 +198,7 @@ fn an_unreadable_state_file_is_replaced() {
     let mail_server = MailServer::start(MailServerOptions::plain());
     let cellar = cellar(&mail_server);
     fs::write(cellar.backup_dir().join(".pgcellar.main.notified.json"), "{\"told\": [").unwrap();
-    alert(&cellar).succeeds().says("is begun anew");
+    alert(&cellar).succeeds().says("is replaced");
     assert_eq!(state(&cellar)["told"][0]["subject"], "backup");
     mail_server.only_mail();
     // A unit's own state directory comes first.

@@ -119,7 +119,7 @@ TZ=Nowhere/Else
         ("13: BACKUP_RETENTION_DAYS: is '-1'", "0 to"),
         ("14: BACKUP_S3_KEEP_WITHIN: is '1w'", "1y5m7d2h"),
         ("15: BACKUP_SCHEDULE: ", "25"),
-        ("15: warning: BACKUP_SCHEDULE: the comment", "left out"),
+        ("15: warning: BACKUP_SCHEDULE: the comment", "is ignored"),
         ("16: RETENTION_SCHEDULE: ", "@reboot"),
         ("17: AWS_S3_BUCKET: is 's3://bucket'", "name of a bucket"),
         ("18: AWS_S3_SSE: is 'rot13'", "AES256"),
@@ -223,7 +223,7 @@ fn the_original_env_file_as_systemd_reads_it() {
     let path = file(&cellar, &format!("{SEED}{DATABASE}"));
     let outcome = check(&cellar, &["-i", "shop"]).arguments([&path]).succeeds();
     let has = |text: &str| assert!(outcome.stdout.contains(text), "{text}: {outcome}");
-    has("shop.env:2: warning: BACKUP_SCHEDULE: the comment behind the value is left out");
+    has("shop.env:2: warning: BACKUP_SCHEDULE: the comment behind the value is ignored");
     has("shop.env:12: warning: AWS_SECRET_ACCESS_KEY: a secret is safer outside");
     has("shop.env:20: warning: SMTP_PASS: ");
     has("/etc/credstore.encrypted/pgcellar.shop.smtp-password.encrypted");
@@ -295,7 +295,7 @@ fn calendar_expressions_are_checked_by_systemd() {
     let text = "DB_NAME=shop\nBACKUP_SCHEDULE=*-*-* 02:00:00\nMONITOR_SCHEDULE=hourly # often\nRETENTION_SCHEDULE=now and then\n\
                 DRILL_SCHEDULE=2020-01-01 00:00:00\n";
     let expected = [
-        ("3: warning: MONITOR_SCHEDULE: ", "left out"),
+        ("3: warning: MONITOR_SCHEDULE: ", "is ignored"),
         ("4: RETENTION_SCHEDULE: ", "systemd does not accept the schedule"),
         ("5: DRILL_SCHEDULE: ", "never elapses again"),
     ];

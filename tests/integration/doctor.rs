@@ -130,7 +130,12 @@ fn directories_that_cannot_be_written() {
     );
     let file = cellar.scratch().join("file");
     fs::write(&file, "").unwrap();
-    Report::of(run().env("BACKUP_DIR", &file), exit::CANTCREAT).says("backups", "write", "FAILED", &["no directory"]);
+    Report::of(run().env("BACKUP_DIR", &file), exit::CANTCREAT).says(
+        "backups",
+        "write",
+        "FAILED",
+        &["not a directory"],
+    );
     let new = cellar.scratch().join("new");
     // The server is asked for the databases' size, and the failure to reach it is reported.
     Report::of(run().env("BACKUP_DIR", &new), exit::UNAVAILABLE)

@@ -47,7 +47,7 @@ fn a_good_bucket() {
         .says("s3", "write", "OK", &["/database-backups/.pgcellar-doctor-"])
         .says("s3", "overwrite", "OK", &["refuses to overwrite"])
         .says("s3", "read", "OK", &["read back unchanged"])
-        .says("s3", "upload", "OK", &["given up"])
+        .says("s3", "upload", "OK", &["aborted"])
         .says("s3", "delete", "OK", &["is gone"])
         .only_has(&["OK"]);
     for secret in [OWNER.id, OWNER.secret] {
