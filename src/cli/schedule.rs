@@ -11,7 +11,7 @@ pub struct ScheduleArgs {
     /// Name of the configuration
     #[arg(short, long, env = "PGCELLAR_INSTANCE", hide_env_values = true, value_name = "NAME", default_value = "main")]
     pub instance: String,
-    /// Also make a backup at the start
+    /// Also back up at the start
     #[arg(long, env = "BACKUP_ON_START", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub backup_on_start: bool,
     /// Folder for cron.log and monitor.log, to which the log is also written, with at most 1 MiB and one older file each; no

@@ -281,7 +281,7 @@ impl PingUrl {
         let host = authority.rsplit('@').next().unwrap_or_default().to_owned();
         let printable = text.chars().all(|c| c.is_ascii_graphic() && c != '#');
         match host.is_empty() || !printable || authority.contains('@') {
-            true => Err(Error::new(Kind::Config, "MONITOR_PING_URL is no valid URL")
+            true => Err(Error::new(Kind::Config, "MONITOR_PING_URL is not a valid URL")
                 .hint("it begins with https:// or http://, as in https://hc-ping.com/UUID")),
             false => Ok(PingUrl { url, host }),
         }

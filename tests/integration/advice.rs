@@ -21,7 +21,7 @@ const ADVICE: [&str; 10] = [
 const OF_DAMAGED_BYTES: [(&str, &str); 4] = [
     ("src/health/checks/stores.rs", "make a new backup"),
     ("src/restore/archive.rs", "restore another"),
-    ("src/task/verify.rs", "make a new backup"),
+    ("src/task/verify/report.rs", "make a new backup"),
     ("systemd/pgcellar.catalog", "make a new backup"),
 ];
 

@@ -197,7 +197,7 @@ fn invalid_settings() {
         (&[("BACKUP_AGE_RECIPIENTS", &ssh)], &["BACKUP_AGE_RECIPIENTS", "private key", ".pub"]),
         (&[("BACKUP_AGE_RECIPIENTS_FILE", &private)], &["BACKUP_AGE_RECIPIENTS_FILE", "private key", ".pub"]),
         (&[("DB_PASSWORD_FILE", missing)], &["DB_PASSWORD_FILE", missing, "no such file", "must exist"]),
-        (&[("BACKUP_FORMAT", "directory"), ("BACKUP_COMPRESSION", "bzip2")], &["bzip2", "directory", "knows gzip"]),
+        (&[("BACKUP_FORMAT", "directory"), ("BACKUP_COMPRESSION", "bzip2")], &["bzip2", "directory", "with gzip"]),
         (&[("BACKUP_DUMP_OPTIONS", "--clean")], &["BACKUP_DUMP_OPTIONS", "'--clean'", "options that can be passed"]),
         (&[("BACKUP_LOCK_WAIT_TIMEOUT", "soon")], &["BACKUP_LOCK_WAIT_TIMEOUT", "'soon'", "seconds"]),
         (&[("BACKUP_DIR", "backups")], &["BACKUP_DIR", "'backups'", "an absolute path"]),

@@ -125,7 +125,7 @@ TZ=Nowhere/Else
         ("18: AWS_S3_SSE: is 'rot13'", "AES256"),
         ("19: MONITOR_MIN_FREE: is 'some'", "5%"),
         ("20: MONITOR_REPORT: is 'hourly'", "weekly"),
-        ("21: MONITOR_PING_URL: is no URL", "https://"),
+        ("21: MONITOR_PING_URL: is not a valid URL", "https://"),
         ("21: warning: MONITOR_PING_URL: a secret", "ping-url"),
         ("21: warning: MONITOR_PING_URL: everybody", "chmod"),
         ("22: NOTIFICATION_EMAIL: is 'nobody'", "address"),
