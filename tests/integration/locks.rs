@@ -137,7 +137,7 @@ fn deadlocked_objects_are_restored_again() {
         let id = cellar.back_up_for_drill()["id"].as_str().unwrap().to_owned();
         let target = cluster.name_for("once_more");
         let run = cellar.run(["restore", &id, "--jobs", "2", "--target-database", &target]);
-        run.succeeds().says("deadlock detected").says("once more");
+        run.succeeds().says("deadlock detected").says("restored again");
         let differ = differences(&contents(&original), &contents(&cluster.database(&target)));
         let others: Vec<&String> = differ.iter().filter(|one| !one.contains("sequence: public.tries\n")).collect();
         assert!(others.is_empty(), "{others:?}");

@@ -157,6 +157,6 @@ async fn by_jobs(
     let client = session_in_loaded(load.connection, load.database).await?;
     let missing = completeness::missing_of(archive, ids, &client).await?;
     drop(client);
-    log::info!("{} entries are restored again, one after the other: {why}", missing.len());
+    log::info!("{} of the entries are restored again, one after the other: {why}", missing.len());
     load.after_data(path, UseList::of(&missing)?.path(), NonZeroUsize::MIN).await
 }
