@@ -67,8 +67,8 @@ pub struct RestoreSettings {
     pub replace_empty: bool,
     /// The part to restore; none for the whole backup.
     pub selection: Option<SelectionNames>,
-    /// Number of parallel jobs; none for the format's default.
-    pub jobs: Option<NonZeroUsize>,
+    /// Number of parallel jobs as it was given, see [`RestoreSettings::jobs`]; none for the format's default.
+    pub jobs: Option<String>,
     /// Whether only numbers of rows and large objects are compared with the fingerprints.
     pub quick: bool,
     /// Whether missing roles of the backup's globals are made first.
@@ -98,7 +98,6 @@ impl RestoreSettings {
         let place = Place::new(&args.place)?;
         let connection = Connection::new(&args.connection)?;
         let at = args.at.as_deref().map(|text| moment::of(text, &local_zone(), Timestamp::now())).transpose()?;
-        let jobs = jobs("--jobs", args.jobs.as_deref()).map_err(|error| Error::new(Kind::Usage, error.message()))?;
         Ok(RestoreSettings {
             action: action(args),
             backup: args.id.clone(),
@@ -110,7 +109,7 @@ impl RestoreSettings {
             drop_replaced: args.drop_replaced,
             replace_empty: false,
             selection: selection(args)?,
-            jobs,
+            jobs: args.jobs.clone(),
             quick: args.quick,
             globals: args.globals,
             keep_going: args.keep_going,
@@ -121,6 +120,14 @@ impl RestoreSettings {
             connection,
             place,
         })
+    }
+
+    /// Number of parallel jobs; none for the format's default. Only a load checks it: what shows a backup runs no jobs.
+    ///
+    /// # Errors
+    /// `Usage`: no number from 1 to 1000.
+    pub fn jobs(&self) -> Result<Option<NonZeroUsize>> {
+        jobs("--jobs", self.jobs.as_deref()).map_err(|error| Error::new(Kind::Usage, error.message()))
     }
 
     /// Whether a target that exists is replaced.

@@ -30,7 +30,7 @@ pub async fn prepare<'a>(
     stop: &'a Stop,
 ) -> Result<RestoreRun<'a>> {
     let part = selection::find(&archive, settings.selection.as_ref()).await?;
-    let jobs = staging::jobs_for(settings.jobs, archive.format);
+    let jobs = staging::jobs_for(settings.jobs()?, archive.format);
     if archive.made_by > server.major {
         log::warn!(
             "{} was made on PostgreSQL {}; a server of version {} may refuse parts of it",

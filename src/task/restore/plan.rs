@@ -132,7 +132,7 @@ fn backup(plan: &mut Plan, settings: &RestoreSettings, manifest: &Manifest) {
 
 /// Where the archive is unpacked, if pg_restore has to read it from a file.
 fn staging(plan: &mut Plan, settings: &RestoreSettings, archive: &Archive) {
-    let several = settings.jobs.is_some_and(|jobs| jobs.get() > 1);
+    let several = settings.jobs().map_or(true, |jobs| jobs.is_some_and(|jobs| jobs.get() > 1));
     let Some(in_place) = plan.keep(archive.in_place()) else { return };
     let staged = match archive.format {
         Format::Directory => in_place.is_none(),

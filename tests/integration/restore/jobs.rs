@@ -151,6 +151,10 @@ fn formats_restored_by_one_job_are_reported() {
         let (argument, target) = (format!("--jobs={jobs}"), cluster.name_for("never"));
         let _ = cellar.run(["restore", "latest", "-t", &target, &argument]).fails(exit::USAGE).says("--jobs");
     }
+    // What shows a backup runs no jobs.
+    for shown in ["--list", "--recipe", "--dry-run"] {
+        cellar.run(["restore", "latest", "-t", "never", "--jobs=many", shown]).succeeds();
+    }
 }
 
 /// A backup that takes a minute to restore, and its restore with jobs, at the slow part.
