@@ -10,13 +10,12 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::blocking;
-use crate::blocking::joined;
+use crate::blocking::{self, joined};
 use crate::config::restore::LeftOut;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::archive::TocEntry;
 use crate::postgres::client::{failed, reason};
-use crate::postgres::snapshot::text;
+use crate::postgres::columns::text;
 use crate::restore::archive::{Archive, encoding_of};
 use crate::restore::completeness::missing_objects;
 use crate::restore::refresh::Refresh;

@@ -8,8 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, literal};
-use crate::postgres::names::is_no_text;
-use crate::postgres::snapshot::{get, text};
+use crate::postgres::columns::{get, is_no_text, text};
 use crate::restore::server::{Needs, TargetServer};
 
 pub mod roles_first;

@@ -10,8 +10,8 @@ use tokio_postgres::types::ToSql;
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{MAINTENANCE, connect, connect_patiently, failed, identifier};
+use crate::postgres::columns::{get, number, text};
 use crate::postgres::restore_mark::LOCK;
-use crate::postgres::snapshot::{get, number, text};
 
 /// Parameters of sessions: no timeout may end one that waits for hours, and none may be read-only or quote names differently.
 /// Parameters that the version does not have are left out.

@@ -1,14 +1,17 @@
 //! `pgcellar restore`: restores a backup into a new database, or shows what that would do.
 
+use std::sync::Arc;
+
 use crate::cli::RestoreArgs;
 use crate::config::restore::{RestoreAction, RestoreSettings};
 use crate::error::Result;
-use crate::restore::engine;
+use crate::restore::archive::Archive;
+use crate::restore::contents::{Shown, closed};
 use crate::restore::source::RestoreSource;
+use crate::restore::{engine, foreign};
 use crate::stop::Stop;
 
 mod all;
-mod contents;
 mod plan;
 mod prompt;
 mod recipe;
@@ -27,7 +30,7 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     }
     let source = RestoreSource::find(&settings, stop).await?;
     if settings.action == RestoreAction::List {
-        return contents::show(source, stop).await;
+        return show_contents(source, stop).await;
     }
     let target = source.target(settings.target.as_deref())?;
     if settings.action == RestoreAction::Recipe {
@@ -39,4 +42,14 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
         RestoreAction::Plan => plan::show(&settings, source, &target, stop).await,
         _ => engine::restore(&settings, source, &target, stop).await,
     }
+}
+
+/// Prints what a backup or dump contains, without a server.
+async fn show_contents(source: RestoreSource, stop: &Stop) -> Result<()> {
+    let archive = Arc::new(match source {
+        RestoreSource::Backup(_, known) if known.is_closed() => return closed::show(&known.manifest, None, false),
+        RestoreSource::Backup(store, known) => Archive::of_backup(store, known.manifest, known.identities)?,
+        RestoreSource::Dump(dump) => foreign::only_to_show(*dump, stop).await?,
+    });
+    Shown::new(archive, None, None).await?.print(false, stop).await
 }

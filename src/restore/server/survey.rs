@@ -6,7 +6,7 @@ use indicatif::HumanBytes;
 
 use crate::error::Result;
 use crate::postgres::client::failed;
-use crate::postgres::snapshot::{get, text};
+use crate::postgres::columns::{get, text};
 use crate::restore::server::TargetServer;
 
 /// A database that exists.

@@ -4,9 +4,8 @@
 use indicatif::HumanBytes;
 
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::records;
 use crate::catalogue::records::drill::DrillRecord;
-use crate::catalogue::records::verification::Verification;
+use crate::catalogue::records::{self, Verification};
 use crate::catalogue::retention_plan::{Planned, StoreBackups};
 use crate::error::{Error, Result};
 use crate::host::event;
