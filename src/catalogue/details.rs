@@ -59,9 +59,6 @@ impl Details {
     }
 
     /// Writes the document as it is stored, before compression and encryption.
-    ///
-    /// # Errors
-    /// Those of the writer.
     pub fn to_json(&self, to: impl Write) -> io::Result<()> {
         document::write(to, self)
     }

@@ -122,9 +122,6 @@ pub fn read<H: DeserializeOwned, T: DeserializeOwned>(
 }
 
 /// Writes a document and a line feed.
-///
-/// # Errors
-/// Those of the writer.
 pub fn write(to: impl Write, document: &impl Serialize) -> io::Result<()> {
     let mut to = BufWriter::new(to);
     serde_json::to_writer(&mut to, document)?;

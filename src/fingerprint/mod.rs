@@ -107,9 +107,6 @@ impl Fingerprints {
     }
 
     /// Writes the document as it is before compression and encryption.
-    ///
-    /// # Errors
-    /// Those of the writer.
     pub fn to_json(&self, to: impl Write) -> io::Result<()> {
         document::write(to, self)
     }

@@ -137,9 +137,6 @@ pub struct Encryptor<W: Write>(StreamWriter<BufWriter<W>>);
 
 impl<W: Write> Encryptor<W> {
     /// Writes the last chunk, flushes the output and returns it.
-    ///
-    /// # Errors
-    /// Those of the output.
     pub fn finish(self) -> io::Result<W> {
         let buffer = self.0.finish()?;
         let mut output = buffer.into_inner().map_err(IntoInnerError::into_error)?;

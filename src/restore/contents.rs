@@ -82,9 +82,6 @@ pub struct Shown {
 
 impl Shown {
     /// Reads from the table of contents what the archive needs of a server.
-    ///
-    /// # Errors
-    /// A table of contents that cannot be read.
     pub async fn new(
         archive: Arc<Archive>,
         backup: Option<Box<Backup>>,

@@ -47,9 +47,6 @@ struct Read {
 impl Deferred {
     /// Reads them from the table of contents. Scripts have none here. Statements that cannot be written in the encoding of this
     /// server are left to pg_restore.
-    ///
-    /// # Errors
-    /// A table of contents that cannot be read.
     pub async fn of(
         archive: &Arc<Archive>,
         part: Option<&Selection>,

@@ -24,9 +24,6 @@ struct PinTarget {
 }
 
 /// Pins a backup in every store that has it. A pin in one store keeps the backup in all.
-///
-/// # Errors
-/// That of a store that could not be read or written.
 pub async fn pin(args: &PinArgs, stop: &Stop) -> Result<()> {
     let query = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "pin" };
     let target = find(query, &args.place, stop).await?;

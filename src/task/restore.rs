@@ -17,9 +17,6 @@ mod prompt;
 mod recipe;
 
 /// Restores one backup or the newest of each database; lists its contents, or prints the plan or the recipe, if asked to.
-///
-/// # Errors
-/// Settings that cannot be used; what keeps the backup from being found or restored.
 pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     let mut settings = RestoreSettings::new(args)?;
     if settings.all_databases {

@@ -14,9 +14,6 @@ use crate::printable::printable;
 use crate::task::retention::run::RetentionRun;
 
 /// Removes the backups of a store that the plan removes. If one cannot be removed, the others still are.
-///
-/// # Errors
-/// The process is stopped.
 pub fn remove(run: &RetentionRun, store: &mut StoreBackups, planned: &mut [Planned]) -> Result<()> {
     let (mut removals, mut failed) = (0, 0);
     let mut first: Option<Error> = None;
