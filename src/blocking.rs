@@ -8,17 +8,11 @@ use crate::stop::Stop;
 
 /// Runs `work` on a thread, and waits for it unless the process has to stop first. A thread cannot be ended from outside: long
 /// work reads through [`Stop::reader`], or checks `stop` itself.
-///
-/// # Errors
-/// Those of the work; that of [`Stop::error`].
 pub async fn run<T: Send + 'static>(stop: &Stop, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     stop.or(to_end(work)).await
 }
 
 /// Runs `work` on a thread, and waits for its end even if the process has to stop: for work that must not be interrupted.
-///
-/// # Errors
-/// Those of the work.
 pub async fn to_end<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     joined(tokio::task::spawn_blocking(work).await)
 }

@@ -11,10 +11,8 @@ use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser
 
 mod adopt;
 mod backup;
-mod calendar;
 mod config;
 mod connection;
-mod databases;
 mod doctor;
 mod drill;
 mod encryption;
@@ -27,20 +25,16 @@ mod place;
 mod restore;
 mod retention;
 mod s3;
-mod s3_ls;
 mod schedule;
 pub mod seed_names;
 mod show;
 mod takeover;
 mod verify;
-mod wait;
 
 pub use adopt::AdoptArgs;
 pub use backup::BackupArgs;
-pub use calendar::CalendarArgs;
 pub use config::{ConfigAction, ConfigArgs, ConfigCheckArgs};
-pub use connection::ConnectionArgs;
-pub use databases::DatabaseArgs;
+pub use connection::{ConnectionArgs, DatabaseArgs};
 pub use doctor::{DoctorArgs, DoctorPart};
 pub use drill::{DrillArgs, SOCKET as DRILL_SOCKET, SandboxArgs};
 pub use encryption::{IdentityArgs, RecipientArgs};
@@ -51,13 +45,11 @@ pub use named::NamedInstance;
 pub use place::PlaceArgs;
 pub use restore::RestoreArgs;
 pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, UnpinArgs};
-pub use s3::S3Args;
-pub use s3_ls::S3LsArgs;
-pub use schedule::ScheduleArgs;
+pub use s3::{S3Args, S3LsArgs};
+pub use schedule::{CalendarArgs, ScheduleArgs};
 pub use show::ShowArgs;
 pub use takeover::TakeoverArgs;
 pub use verify::VerifyArgs;
-pub use wait::WaitArgs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]

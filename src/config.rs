@@ -30,6 +30,6 @@ pub use encryption::{IdentitySource, identities, recipients};
 pub use format::Format;
 pub use mail::{KnownMail, Login, MailSettings, PingUrl, ReportPeriod, Security};
 pub use monitor::{MaxAge, MinFree, MonitorSettings, ReportFormat};
-pub use place::{LONGEST_NAME, Maker, Place, default_directory, instance_name};
-pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, local_zone, policies, zone};
+pub use place::{Maker, Place, default_directory, instance_name};
+pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, local_zone, zone};
 pub use s3::{Keys, ObjectLock, S3Access, S3Settings, ServerSideEncryption};

@@ -22,7 +22,6 @@ pub mod postgres;
 pub mod printable;
 pub mod redacted;
 pub mod restore;
-pub mod shell_word;
 pub mod stdout;
 pub mod stop;
 pub mod store;

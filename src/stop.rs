@@ -71,9 +71,6 @@ impl Stop {
     }
 
     /// Waits for some time.
-    ///
-    /// # Errors
-    /// That of [`Stop::error`].
     pub async fn sleep(&self, time: Duration) -> Result<()> {
         match tokio::time::timeout(time, self.wait()).await {
             Ok(()) => Err(self.error()),

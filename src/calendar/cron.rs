@@ -7,7 +7,6 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use crate::error::{Error, Kind, Result};
 
 mod on_calendar;
-mod skipped;
 
 /// Number of days within which every line that has any run has one: 29 February on a given weekday recurs after at most 40
 /// years (around 2100).
@@ -275,6 +274,55 @@ fn value(text: &str, field: &Field) -> std::result::Result<u32, String> {
 /// Reads digits, without sign and blanks.
 fn number(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+impl Cron {
+    /// The days, within a number of days from this time, on which the clock is put forward over a run.
+    pub fn skipped(&self, from: Timestamp, days: i64, zone: &TimeZone) -> Vec<Date> {
+        let start = from.to_zoned(zone.clone()).date();
+        let end = start.saturating_add(days.days());
+        days_from(start, 1)
+            .take_while(|day| *day < end)
+            .filter(|day| !is_usual(*day, zone) && self.has_day(*day) && self.has_gap(*day, zone))
+            .collect()
+    }
+
+    /// The runs that cron makes up for skipped ones on these days, right after the clock was put forward. systemd has none
+    /// (`tm_within_bounds` in `src/shared/calendarspec.c`). Neither has a line that follows the clock, and a run that is due at
+    /// that time anyway does not count.
+    pub fn made_up(&self, from: Timestamp, days: i64, zone: &TimeZone) -> Vec<Timestamp> {
+        let days = self.skipped(from, days, zone).into_iter();
+        let mut runs: Vec<Timestamp> =
+            days.flat_map(|day| self.after_gaps(day, zone)).filter(|run| *run > from).collect();
+        runs.sort_unstable();
+        runs.dedup();
+        runs
+    }
+
+    fn after_gaps(&self, day: Date, zone: &TimeZone) -> Vec<Timestamp> {
+        let times = values(self.hours).flat_map(|hour| values(self.minutes).map(move |minute| (hour, minute)));
+        let skipped = times.filter(|time| is_in_gap(day, *time, zone));
+        let made_up = skipped.flat_map(|time| self.moments(day, time, zone)).flatten();
+        made_up.filter(|run| !self.is_due(*run, zone)).collect()
+    }
+
+    /// Whether this is a time of the line.
+    fn is_due(&self, at: Timestamp, zone: &TimeZone) -> bool {
+        let local = at.to_zoned(zone.clone());
+        let has = |field: u64, value: i8| values(field).any(|one| one == value);
+        self.has_day(local.date()) && has(self.hours, local.hour()) && has(self.minutes, local.minute())
+    }
+
+    fn has_gap(&self, day: Date, zone: &TimeZone) -> bool {
+        let mut times = values(self.hours).flat_map(|hour| values(self.minutes).map(move |minute| (hour, minute)));
+        times.any(|time| is_in_gap(day, time, zone))
+    }
+}
+
+/// Whether the clock is put forward over this time of a day.
+fn is_in_gap(day: Date, (hour, minute): (i8, i8), zone: &TimeZone) -> bool {
+    DateTime::new(day.year(), day.month(), day.day(), hour, minute, 0, 0)
+        .is_ok_and(|civil| matches!(zone.to_ambiguous_timestamp(civil).offset(), AmbiguousOffset::Gap { .. }))
 }
 
 #[cfg(test)]

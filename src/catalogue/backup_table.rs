@@ -110,8 +110,8 @@ mod tests {
     use crate::catalogue::inventory::{Inventory, StoreListing};
     use crate::catalogue::name::escape;
     use crate::catalogue::ownership::Owner;
+    use crate::catalogue::records::Pin;
     use crate::catalogue::records::drill::{DrillOutcome, DrillRecord};
-    use crate::catalogue::records::pin::Pin;
     use crate::config::Place;
     use crate::identity::Identity;
     use crate::store::StoreKind;

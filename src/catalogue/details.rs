@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue::manifest::{
     Concealed, DatabaseProperties, ENCRYPTED_VERSION, Extension, FileRole, Manifest, Omission, StoredFile,
 };
-use crate::document::versioned;
+use crate::document;
 
 /// Version of the details that this pgcellar writes. Newer ones are refused.
 pub const VERSION: u32 = 1;
@@ -59,11 +59,8 @@ impl Details {
     }
 
     /// Writes the document as it is stored, before compression and encryption.
-    ///
-    /// # Errors
-    /// Those of the writer.
     pub fn to_json(&self, to: impl Write) -> io::Result<()> {
-        versioned::write(to, self)
+        document::write(to, self)
     }
 
     /// Reads a document.
@@ -71,7 +68,7 @@ impl Details {
     /// # Errors
     /// `InvalidData` for a malformed document, or one of a newer pgcellar; those of the reader.
     pub fn from_json(from: impl Read) -> io::Result<Self> {
-        versioned::read(from, "details", VERSION, |header: &Header| header.details_version)
+        document::read(from, "details", VERSION, |header: &Header| header.details_version)
     }
 }
 

@@ -178,9 +178,6 @@ pub struct Inventory {
 impl Inventory {
     /// Reads the stores, off the async threads. `ask` queries the server's identity; it is called only if the identity decides
     /// whose the backups are.
-    ///
-    /// # Errors
-    /// The process is stopped.
     pub async fn read(
         stores: Vec<Arc<dyn Store>>,
         place: &Place,

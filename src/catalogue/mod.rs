@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::name::MANIFEST;
 use crate::catalogue::records::drill::DrillRecord;
-use crate::catalogue::records::pin::Pin;
-use crate::catalogue::records::verification::{Depth, Verification};
+use crate::catalogue::records::{Depth, Pin, Verification};
 use crate::catalogue::takeover::Takeover;
 use crate::error::{Error, Kind, Result};
 use crate::parallel;
@@ -26,7 +26,6 @@ pub mod emptied;
 pub mod inventory;
 pub mod manifest;
 pub mod name;
-pub mod newest;
 pub mod ownership;
 pub mod product;
 pub mod publish;
@@ -305,6 +304,15 @@ pub fn missing(store: &dyn Store, key: &str) -> String {
 /// Reads a small object.
 pub fn read_document(store: &dyn Store, key: &str) -> Result<Vec<u8>> {
     store.read_whole(key, LARGEST_DOCUMENT)
+}
+
+/// How far a clock may be ahead before a backup counts as from the future.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+
+/// Whether a backup began in the future: then one of the clocks was wrong, and the age of the backup is unknown. It is never
+/// the newest one of a database that has others.
+pub fn is_from_future(started: Timestamp, now: Timestamp) -> bool {
+    started.duration_since(now) > AHEAD
 }
 
 #[cfg(test)]

@@ -45,9 +45,6 @@ pub fn publish(store: &dyn Store, key: &str, document: &[u8]) -> Result<()> {
 
 /// The same for a backup that was announced. The announcement is then removed; one that cannot be removed means nothing beside a
 /// manifest, and retention removes it.
-///
-/// # Errors
-/// Those of [`publish`].
 pub fn publish_announced(store: &dyn Store, key: &str, document: &[u8]) -> Result<()> {
     publish(store, key, document)?;
     if let Err(error) = store.discard(key) {

@@ -23,17 +23,17 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::records::pin::Pin;
+use crate::catalogue::name::{PIN, VERIFY};
+use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 use crate::store::{ObjectKind, Store};
 
 pub mod drill;
-pub mod pin;
-#[cfg(test)]
-mod tests;
-pub mod verification;
 
 /// How long a pin waits for a removal.
 const REMOVAL: Duration = Duration::from_secs(30);
@@ -147,3 +147,66 @@ pub fn is_to_be_reinstated(store: &dyn Store, manifest: &Manifest) -> Result<boo
     }
     Ok(true)
 }
+
+/// A pin, which keeps a backup until it is removed, in `ID.pin.json` beside the manifest. `doc/manifest.md` describes each field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Id of the backup.
+    pub id: String,
+    /// When it was pinned, UTC.
+    pub at: Timestamp,
+    /// Why, as the user gave it.
+    pub reason: Option<String>,
+}
+
+impl Pin {
+    /// Key of what pins the backup `id`.
+    pub fn key(id: &str) -> String {
+        format!("{id}{PIN}")
+    }
+
+    /// The document, as it is stored.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        document::to_json(self)
+    }
+}
+
+/// The result of the last verify of a backup, in `ID.verify.json` beside the manifest. `doc/manifest.md` describes each field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verification {
+    /// Id of the backup.
+    pub id: String,
+    /// When it ended, UTC.
+    pub at: Timestamp,
+    /// Whether every check that could be made passed.
+    pub passed: bool,
+    /// `full`, or `stored` where only the stored bytes could be read.
+    pub depth: Depth,
+    /// What is damaged; empty if it passed.
+    pub damage: Vec<String>,
+}
+
+/// How far a verify went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Depth {
+    /// Stored bytes, plain bytes and the archive's structure.
+    Full,
+    /// Stored bytes only, for want of the private key.
+    Stored,
+}
+
+impl Verification {
+    /// Key of the result for the backup `id`.
+    pub fn key(id: &str) -> String {
+        format!("{id}{VERIFY}")
+    }
+
+    /// The document, as it is stored.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        document::to_json(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,9 +14,8 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::catalogue::Status;
 use crate::catalogue::emptied::{Fill, emptied};
-use crate::catalogue::newest::is_from_future;
+use crate::catalogue::{Status, is_from_future};
 use crate::config::{DEFAULT_DAYS, Policy, Within};
 
 mod gap;

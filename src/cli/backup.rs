@@ -4,13 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::connection::ConnectionArgs;
-use crate::cli::databases::DatabaseArgs;
+use crate::cli::connection::{ConnectionArgs, DatabaseArgs};
 use crate::cli::encryption::RecipientArgs;
 use crate::cli::mail::PingArgs;
-use crate::cli::place::PlaceArgs;
+use crate::cli::place::{PlaceArgs, WaitArgs};
 use crate::cli::retention::RuleArgs;
-use crate::cli::wait::WaitArgs;
 
 /// `pgcellar backup`.
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! Options of the connection to the server.
+//! Options of the connection to the server, and of its databases.
 
 use std::path::PathBuf;
 
@@ -36,4 +36,15 @@ pub struct ConnectionArgs {
     /// Folder of pg_dump and pg_restore [default: those that match the server, in /usr/lib/postgresql and PATH]
     #[arg(long, env = "PG_BINDIR", hide_env_values = true, value_name = "FOLDER")]
     pub pg_bindir: Option<PathBuf>,
+}
+
+/// Which databases are backed up.
+#[derive(Clone, Debug, Args)]
+pub struct DatabaseArgs {
+    /// Database, several separated by commas, or * for every database that allows connections
+    #[arg(short, long, env = "DB_NAME", hide_env_values = true, value_name = "NAMES")]
+    pub dbname: Option<String>,
+    /// Databases that * leaves out, separated by commas
+    #[arg(long, env = "BACKUP_EXCLUDE_DATABASES", hide_env_values = true, value_name = "NAMES")]
+    pub exclude_databases: Option<String>,
 }

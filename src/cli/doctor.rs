@@ -3,8 +3,7 @@
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::cli::connection::ConnectionArgs;
-use crate::cli::databases::DatabaseArgs;
+use crate::cli::connection::{ConnectionArgs, DatabaseArgs};
 use crate::cli::mail::MailArgs;
 use crate::cli::place::PlaceArgs;
 

@@ -6,8 +6,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::encryption::IdentityArgs;
-use crate::cli::place::PlaceArgs;
-use crate::cli::wait::WaitArgs;
+use crate::cli::place::{PlaceArgs, WaitArgs};
 
 /// The socket at which systemd listens for drills.
 pub const SOCKET: &str = "/run/pgcellar-drill.socket";

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::databases::DatabaseArgs;
+use crate::cli::connection::DatabaseArgs;
 use crate::cli::encryption::RecipientArgs;
 use crate::cli::place::PlaceArgs;
 

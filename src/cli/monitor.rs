@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::connection::ConnectionArgs;
-use crate::cli::databases::DatabaseArgs;
+use crate::cli::connection::{ConnectionArgs, DatabaseArgs};
 use crate::cli::encryption::{IdentityArgs, RecipientArgs};
 use crate::cli::mail::{NotifyArgs, TestMailArgs};
 use crate::cli::place::PlaceArgs;

@@ -1,4 +1,4 @@
-//! Options of the instance and its stores.
+//! Options of the instance, its stores, and its runs.
 
 use std::path::PathBuf;
 
@@ -30,4 +30,12 @@ pub struct PlaceArgs {
     /// The bucket.
     #[command(flatten)]
     pub s3: S3Args,
+}
+
+/// How long a run waits for another one of the same instance.
+#[derive(Clone, Debug, Args)]
+pub struct WaitArgs {
+    /// Wait this many seconds for another run to end, as units do; by default, another run is an error
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, hide_default_value = true)]
+    pub wait: u32,
 }

@@ -4,8 +4,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::place::PlaceArgs;
-use crate::cli::wait::WaitArgs;
+use crate::cli::place::{PlaceArgs, WaitArgs};
 
 /// `pgcellar retention`.
 #[derive(Debug, Args)]

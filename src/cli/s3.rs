@@ -1,4 +1,4 @@
-//! Options of the bucket.
+//! Options of the bucket, and of `pgcellar s3-ls`.
 
 use std::path::PathBuf;
 
@@ -70,4 +70,18 @@ pub struct S3Args {
     /// Speed limit of uploads in bytes per second, such as 500K or 10M
     #[arg(long = "s3-rate-limit", env = "BACKUP_S3_RATE_LIMIT", hide_env_values = true, value_name = "RATE")]
     pub rate_limit: Option<String>,
+}
+
+/// `pgcellar s3-ls`, which replaces `aws s3 ls`.
+#[derive(Debug, Args)]
+pub struct S3LsArgs {
+    /// Bucket and prefix of the keys: s3://BUCKET/PREFIX [default: list the buckets]
+    #[arg(value_name = "URL")]
+    pub address: Option<String>,
+    /// List all keys, not only those up to the next slash
+    #[arg(long)]
+    pub recursive: bool,
+    /// How to connect to the server.
+    #[command(flatten)]
+    pub s3: S3Args,
 }

@@ -1,4 +1,4 @@
-//! Options of `pgcellar schedule`.
+//! Options of `pgcellar schedule` and `pgcellar calendar`.
 
 use std::path::PathBuf;
 
@@ -27,4 +27,15 @@ pub struct ScheduleArgs {
     /// Time zone of the schedules, such as Europe/Berlin [default: the system's]
     #[arg(long, env = "TZ", hide_env_values = true, value_name = "ZONE")]
     pub timezone: Option<String>,
+}
+
+/// `pgcellar calendar`.
+#[derive(Debug, Args)]
+pub struct CalendarArgs {
+    /// Cron line, or calendar expression of systemd.time(7), or several separated by ;
+    #[arg(value_name = "SCHEDULE")]
+    pub schedule: String,
+    /// Number of runs to show
+    #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub iterations: u16,
 }

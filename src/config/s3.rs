@@ -118,9 +118,6 @@ impl From<&S3Args> for S3Access {
 
 impl S3Access {
     /// The settings of this bucket.
-    ///
-    /// # Errors
-    /// As of [`S3Settings::new`].
     pub fn bucket(&self, bucket: &str, prefix: &str) -> Result<S3Settings> {
         S3Settings::of_address(&self.0, bucket, prefix)
     }

@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::document::versioned;
+use crate::document;
 
 pub mod compare;
 mod large_objects;
@@ -107,11 +107,8 @@ impl Fingerprints {
     }
 
     /// Writes the document as it is before compression and encryption.
-    ///
-    /// # Errors
-    /// Those of the writer.
     pub fn to_json(&self, to: impl Write) -> io::Result<()> {
-        versioned::write(to, self)
+        document::write(to, self)
     }
 
     /// Reads a document to its end.
@@ -119,7 +116,7 @@ impl Fingerprints {
     /// # Errors
     /// `InvalidData` for anything but such a document, and for one of a newer pgcellar; those of the reader.
     pub fn from_json(from: impl Read) -> io::Result<Self> {
-        versioned::read(from, "fingerprints", VERSION, |header: &Header| header.fingerprints_version)
+        document::read(from, "fingerprints", VERSION, |header: &Header| header.fingerprints_version)
     }
 }
 

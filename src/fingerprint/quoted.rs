@@ -42,11 +42,6 @@ impl Quoted {
         }
         parts
     }
-
-    /// Whether it has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 impl From<&[u8]> for Quoted {

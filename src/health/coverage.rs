@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::catalogue;
 use crate::catalogue::emptied::{Emptied, emptied};
-use crate::catalogue::newest;
 use crate::catalogue::records::drill::DrillOutcome;
 use crate::health::facts::{BackupFacts, DrillFacts, ExpectedDatabase, Facts, State};
 
@@ -98,7 +98,7 @@ impl<'a> Coverage<'a> {
 
 /// Whether a backup began after now.
 pub fn is_from_future(backup: &BackupFacts, now: Timestamp) -> bool {
-    newest::is_from_future(backup.started, now)
+    catalogue::is_from_future(backup.started, now)
 }
 
 fn everywhere(facts: &Facts) -> BTreeMap<&str, CoveredBackup<'_>> {

@@ -6,7 +6,7 @@ use rustix::process::Pid;
 
 use crate::config::variables::SCHEDULED;
 use crate::host::orphans::parent_of;
-use crate::shell_word::path_word;
+use crate::printable::path_word;
 
 /// Set by container managers, and by pgcellar's images (<https://systemd.io/CONTAINER_INTERFACE/>). A booted systemd
 /// removes it for its services.

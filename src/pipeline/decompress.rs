@@ -208,11 +208,6 @@ impl Decoder {
         self.watch.offset.load(Ordering::Relaxed)
     }
 
-    /// Whether a read has returned 0 at the end of the stream.
-    pub fn ended(&self) -> bool {
-        matches!(self.state, State::Ended)
-    }
-
     /// The bytes that can be read without waiting.
     pub(super) fn buffer(&self) -> &[u8] {
         self.chunk.get(self.position..).unwrap_or_default()

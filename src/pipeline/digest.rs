@@ -47,10 +47,6 @@ impl Running {
         self.context.update(data);
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     pub(crate) fn digest(&self) -> Digest {
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(self.context.clone().finish().as_ref());

@@ -9,9 +9,8 @@ use std::io::{self, BufWriter, IntoInnerError, Write};
 use age::EncryptError;
 use age::stream::StreamWriter;
 
-pub use super::age_file::is_age;
-use super::age_file::{HEADER_LIMIT, invalid};
-pub use super::decrypt::{Decryptor, Identities, NoMatchingKey, is_no_matching_key};
+pub use super::decrypt::{Decryptor, Identities, NoMatchingKey, is_age, is_no_matching_key};
+use super::decrypt::{HEADER_LIMIT, invalid};
 
 /// The most recipients of a file: their header stays below the limit, whatever their kind.
 const MOST_RECIPIENTS: usize = 100;
@@ -138,9 +137,6 @@ pub struct Encryptor<W: Write>(StreamWriter<BufWriter<W>>);
 
 impl<W: Write> Encryptor<W> {
     /// Writes the last chunk, flushes the output and returns it.
-    ///
-    /// # Errors
-    /// Those of the output.
     pub fn finish(self) -> io::Result<W> {
         let buffer = self.0.finish()?;
         let mut output = buffer.into_inner().map_err(IntoInnerError::into_error)?;

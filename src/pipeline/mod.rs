@@ -3,7 +3,6 @@
 //! [`Sink`] writes: digest of the plain bytes, compression, encryption, digest of the stored bytes. [`Source`] reads in
 //! the opposite order. The files are those that `COMMAND | gzip | age` writes: the stock commands read them.
 
-mod age_file;
 mod block;
 pub mod compress;
 pub mod decompress;

@@ -48,11 +48,6 @@ impl<W: Write + Send + 'static> Sink<W> {
         Ok(Self { plain: Running::new(), compressor: Compressor::new(method, level, threads, layer)? })
     }
 
-    /// Number of plain bytes that were written so far.
-    pub fn plain_bytes(&self) -> u64 {
-        self.plain.bytes()
-    }
-
     /// Writes the rest, and returns the output with both digests.
     ///
     /// # Errors

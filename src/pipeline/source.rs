@@ -32,9 +32,6 @@ pub struct Source<R> {
 
 impl<R: Read + Send + 'static> Source<R> {
     /// Reads the header of an age file when identities are given, and starts the thread.
-    ///
-    /// # Errors
-    /// Those of [`Identities::decrypt`] and [`decompress::decoder`].
     pub fn open(method: Method, identities: Option<&Identities>, stored: R) -> io::Result<Self> {
         let stored = Arc::new(Mutex::new(DigestReader::new(stored)));
         let shared = Shared(Arc::clone(&stored));
@@ -86,9 +83,6 @@ impl<R: Read + Send + 'static> Source<R> {
 
     /// Drops the plain bytes, and reads the stored ones to their end for their digest. After an error the digest distinguishes
     /// damage in the store (it is not the recorded one) from a stream that was written damaged.
-    ///
-    /// # Errors
-    /// Those of the stored stream.
     pub fn finish_stored(self) -> io::Result<Digest> {
         self.decoder.close();
         let mut stored = self.stored.lock().map_err(|_| broken())?;

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use age::secrecy::ExposeSecret;
 use proptest::prelude::*;
 
-use super::compress::{Method, tests::rows};
+use super::compress::Method;
+use super::compress::tests::rows;
 use super::encrypt::{Identities, Recipients, is_age, is_no_matching_key};
 use super::{Finished, Sink, Source};
 
@@ -26,7 +27,6 @@ fn store(method: Method, recipients: Option<&Recipients>, plain: &[u8]) -> Finis
     let level = Some(*method.levels().start());
     let mut sink = Sink::new(method, level, TWO, recipients, Vec::new()).unwrap();
     sink.write_all(plain).unwrap();
-    assert_eq!(sink.plain_bytes(), plain.len() as u64);
     sink.finish().unwrap()
 }
 

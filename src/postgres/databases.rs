@@ -6,8 +6,7 @@ use crate::catalogue::product::{Product, What, by_name};
 use crate::config::Connection;
 use crate::error::{Kind, Result};
 use crate::postgres::client::{MAINTENANCE, connect, failed};
-use crate::postgres::columns::{get, text};
-use crate::postgres::names::shared_in_bytes;
+use crate::postgres::columns::{get, shared_in_bytes, text};
 use crate::postgres::restore_mark::{LOCK, SAYS, UNFINISHED_LIMIT, target_of};
 
 /// The databases to back up, by name: all that allow connections, except the two templates of every server. Other databases

@@ -8,8 +8,7 @@ use crate::catalogue::manifest::{DatabaseProperties, Extension, ParameterSetting
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::postgres::client::failed;
-use crate::postgres::columns::{get, optional_text, text};
-use crate::postgres::names::{Text, in_bytes, shared_in_bytes};
+use crate::postgres::columns::{Text, get, in_bytes, optional_text, shared_in_bytes, text};
 use crate::postgres::quoting::literal;
 use crate::postgres::snapshot::Snapshot;
 

@@ -65,9 +65,6 @@ pub async fn observe_rows(query: &Query<'_>, expected: &Fingerprints, folder: &P
 }
 
 /// Reads sequences and large objects.
-///
-/// # Errors
-/// Those of [`observe`].
 pub async fn observe_others(query: &Query<'_>, expected: &Fingerprints) -> Result<(Vec<Option<Value>>, Objects)> {
     let sessions = Sessions::in_one_snapshot(query, &expected.settings).await?;
     others(sessions.first(), &Names::new(&expected.settings), query, expected).await

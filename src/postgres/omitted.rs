@@ -10,10 +10,9 @@ use tokio_postgres::Row;
 use crate::catalogue::manifest::{EXTENSION_ROWS, Omission};
 use crate::error::Result;
 use crate::postgres::client::failed;
-use crate::postgres::columns::{get, text};
+use crate::postgres::columns::{get, in_bytes, text};
 use crate::postgres::dump::Dumped;
 use crate::postgres::facts::DatabaseFacts;
-use crate::postgres::names::in_bytes;
 use crate::postgres::quoting::identifier;
 use crate::postgres::snapshot::{Rewritten, Snapshot};
 

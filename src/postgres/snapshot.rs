@@ -5,9 +5,8 @@ use tokio_postgres::{Client, Row};
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{connect, failed};
-pub use crate::postgres::columns::{get, number, optional_text, text};
+use crate::postgres::columns::{get, in_bytes, number, text};
 use crate::postgres::connection_limit;
-use crate::postgres::names::in_bytes;
 
 /// Ordinary tables whose file is another one than in the snapshot, or is missing.
 ///

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier};
-use crate::postgres::snapshot::get;
+use crate::postgres::columns::get;
 use crate::restore::database::replaced::Replaced;
 use crate::restore::server::TargetServer;
 

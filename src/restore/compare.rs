@@ -4,16 +4,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::blocking;
+use crate::catalogue::manifest::FileRole;
 use crate::config::Connection;
 use crate::config::dump_options::without_data;
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::compare::{Comparison, NAMED, compare};
 use crate::fingerprint::{Fingerprints, Quoted};
-use crate::host::progress::Progress;
+use crate::host::progress::{Counter, Progress};
 use crate::postgres::live::{Query, observe};
 use crate::printable::printable;
-use crate::restore::archive::Archive;
-use crate::restore::fingerprints;
+use crate::restore::archive::{Archive, whole};
 use crate::restore::object_numbers::{ComparedDatabase, compare_again, may_differ_in_numbers};
 use crate::restore::run::RestoreRun;
 use crate::restore::selection::Selection;
@@ -24,11 +24,8 @@ const LISTED: usize = 20;
 
 /// The fingerprints that the new database must have, if the backup has any; of a part of the backup, those of the part. They
 /// are read before anything is loaded. Damaged fingerprints are only a warning: the archive may be undamaged.
-///
-/// # Errors
-/// What keeps them from being read.
 pub async fn expected(archive: &Arc<Archive>, part: Option<&Selection>, stop: &Stop) -> Result<Option<Fingerprints>> {
-    let all = match fingerprints::read(archive, stop).await {
+    let all = match read_fingerprints(archive, stop).await {
         Err(error) if matches!(error.kind(), Kind::Data | Kind::Missing) => {
             log::warn!("{error}: what comes back is not compared with the backup's fingerprints");
             return Ok(None);
@@ -138,4 +135,25 @@ fn differing(name: &str) -> String {
          --keep-going --target-database NAME keeps what comes back, so that it can be compared; report what nothing of yours \
          explains"
     )
+}
+
+/// Reads the fingerprints of a backup. Dumps of other tools and backups of older versions have none.
+///
+/// # Errors
+/// `Data` if they are not what the manifest says; what keeps the file from being read.
+pub async fn read_fingerprints(archive: &Arc<Archive>, stop: &Stop) -> Result<Option<Fingerprints>> {
+    let archive = Arc::clone(archive);
+    blocking::run(stop, move || read_now(&archive)).await
+}
+
+fn read_now(archive: &Archive) -> Result<Option<Fingerprints>> {
+    let Some(file) = archive.manifest.iter().find_map(|manifest| manifest.files(FileRole::Fingerprints).next()) else {
+        return Ok(None);
+    };
+    let mut plain = archive.open(file, &Counter::default())?;
+    let read = Fingerprints::from_json(&mut plain);
+    // Damaged bytes may be no JSON any more. That they are damaged is the more useful error.
+    let digests = plain.finish().map_err(|error| archive.unreadable(&file.key, &error))?;
+    whole(file, &digests)?;
+    read.map(Some).map_err(|error| Error::read(&file.key, &error))
 }

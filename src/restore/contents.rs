@@ -12,7 +12,7 @@ use crate::blocking::joined;
 use crate::catalogue::Backup;
 use crate::catalogue::backup_table::archive_format;
 use crate::catalogue::manifest::{DatabaseProperties, Extension, FileRole, Manifest, Omission, tables_in_words};
-use crate::catalogue::records::verification::Depth;
+use crate::catalogue::records::Depth;
 use crate::config::restore::LeftOut;
 use crate::config::{Format, local_zone};
 use crate::error::{Error, Result};
@@ -82,9 +82,6 @@ pub struct Shown {
 
 impl Shown {
     /// Reads from the table of contents what the archive needs of a server.
-    ///
-    /// # Errors
-    /// A table of contents that cannot be read.
     pub async fn new(
         archive: Arc<Archive>,
         backup: Option<Box<Backup>>,

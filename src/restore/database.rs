@@ -13,12 +13,11 @@ use crate::config::restore::LeftOut;
 use crate::error::{Error, Kind, Result};
 use crate::host::process::Process;
 use crate::postgres::client::{failed, identifier, literal, reason};
+use crate::postgres::columns::{get, text};
 use crate::postgres::properties::{PropertyStatement, create_database, parameters, statements};
 use crate::postgres::restore_mark::{RestoreMark, SAYS, UNFINISHED_LIMIT};
-use crate::postgres::snapshot::{get, text};
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
-use crate::restore::server;
-use crate::restore::server::{TargetServer, exists, session};
+use crate::restore::server::{self, TargetServer, exists, session};
 
 pub mod empty;
 pub mod leftover;

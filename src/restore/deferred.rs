@@ -10,13 +10,12 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::blocking;
-use crate::blocking::joined;
+use crate::blocking::{self, joined};
 use crate::config::restore::LeftOut;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::archive::TocEntry;
 use crate::postgres::client::{failed, reason};
-use crate::postgres::snapshot::text;
+use crate::postgres::columns::text;
 use crate::restore::archive::{Archive, encoding_of};
 use crate::restore::completeness::missing_objects;
 use crate::restore::refresh::Refresh;
@@ -48,9 +47,6 @@ struct Read {
 impl Deferred {
     /// Reads them from the table of contents. Scripts have none here. Statements that cannot be written in the encoding of this
     /// server are left to pg_restore.
-    ///
-    /// # Errors
-    /// A table of contents that cannot be read.
     pub async fn of(
         archive: &Arc<Archive>,
         part: Option<&Selection>,

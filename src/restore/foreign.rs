@@ -44,9 +44,6 @@ pub async fn archive(dump: Dump, server: &TargetServer, replaced: Option<&Replac
 
 /// Completes the properties in an archive with the server's defaults; if it has none at all, with those of the database that
 /// is replaced.
-///
-/// # Errors
-/// What keeps them from being read from the server.
 pub async fn complete(
     name: &str,
     properties: DatabaseProperties,
@@ -78,10 +75,7 @@ pub async fn only_to_show(dump: Dump, stop: &Stop) -> Result<Archive> {
     Ok(Archive::of_dump(dump, whole, DatabaseProperties::unknown()))
 }
 
-/// Reads the whole dump, and refuses a script that does more than fill one database.
-///
-/// # Errors
-/// `Data`.
+/// Reads the whole dump, and refuses with `Data` a script that does more than fill one database.
 pub async fn checked(dump: Dump, stop: &Stop) -> Result<(Dump, WholeDump)> {
     let (dump, whole) = read(dump, stop).await?;
     fit(&dump, &whole).map(|()| (dump, whole))

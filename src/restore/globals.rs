@@ -8,8 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, literal};
-use crate::postgres::names::is_no_text;
-use crate::postgres::snapshot::{get, text};
+use crate::postgres::columns::{get, is_no_text, text};
 use crate::restore::server::{Needs, TargetServer};
 
 pub mod roles_first;
@@ -164,10 +163,7 @@ impl Globals {
     }
 }
 
-/// Checks that our role may make roles.
-///
-/// # Errors
-/// `NotPermitted`.
+/// Checks that our role may make roles; `NotPermitted` if not.
 pub async fn may_make(server: &TargetServer, lacking: &[String]) -> Result<()> {
     let query = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user";
     let row = server.client().query_one(query, &[]).await.map_err(failed("our own role cannot be read"))?;

@@ -8,8 +8,7 @@ use tokio_postgres::{Client, Row};
 use crate::error::Result;
 use crate::postgres::archive::TocEntry;
 use crate::postgres::client::failed;
-use crate::postgres::names::in_bytes;
-use crate::postgres::snapshot::{get, text};
+use crate::postgres::columns::{get, in_bytes, text};
 
 /// How many objects of a kind a query checks.
 const BATCH: usize = 2000;

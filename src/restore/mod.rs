@@ -14,7 +14,6 @@ pub mod details;
 pub mod directory;
 pub mod engine;
 pub mod fill;
-pub mod fingerprints;
 pub mod foreign;
 pub mod globals;
 pub mod missing_objects;

@@ -28,9 +28,6 @@ pub mod queue;
 pub mod unpack;
 
 /// Begins to unpack the archive.
-///
-/// # Errors
-/// As of [`staging::reserve`](crate::restore::staging::reserve).
 pub fn begin(run: &RestoreRun<'_>) -> Result<Unpacking> {
     // With --keep-going a table is loaded whole or not at all.
     let sharing = run.faults.is_none();

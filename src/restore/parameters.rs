@@ -13,7 +13,8 @@ use crate::catalogue::manifest::DatabaseProperties;
 use crate::config::Connection;
 use crate::error::Result;
 use crate::postgres::client::failed;
-use crate::postgres::snapshot::{get, later_timeouts};
+use crate::postgres::columns::get;
+use crate::postgres::snapshot::later_timeouts;
 use crate::restore::server::TargetServer;
 
 /// Parameters of every version that could end a load, or make the server refuse what pg_dump writes. Several serializable

@@ -14,7 +14,7 @@ use crate::config::restore::LeftOut;
 use crate::error::Result;
 use crate::postgres::archive::TocEntry;
 use crate::postgres::client::failed;
-use crate::postgres::snapshot::text;
+use crate::postgres::columns::text;
 use crate::restore::archive::{Archive, encoding_of};
 use crate::restore::selection::{Selection, UseList};
 use crate::restore::server::session;

@@ -45,9 +45,6 @@ impl FileReader {
     }
 
     /// The same of the stored bytes alone.
-    ///
-    /// # Errors
-    /// As for [`FileReader::read`].
     pub fn read_stored(&self, manifest: &Manifest, file: &StoredFile) -> Result<Vec<String>> {
         self.of_its_size(manifest, file, || Ok(stored_damage(file, &self.stored(file)?).into_iter().collect()))
     }

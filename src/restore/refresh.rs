@@ -104,9 +104,6 @@ pub async fn refresh_all(client: &Client, all: &[Refresh]) -> Result<RefreshOutc
 
 /// Refreshes a materialized view in a transaction of its own. If functions of the view write rows of tables, it is refreshed
 /// again, and the tables get their rows back.
-///
-/// # Errors
-/// The server's error of the statement.
 pub async fn refresh(client: &Client, sql: &str) -> std::result::Result<Refreshed, ServerError> {
     client.batch_execute("BEGIN").await?;
     let written = written_by(client, sql).await;

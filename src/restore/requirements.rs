@@ -20,9 +20,6 @@ const OWNERLESS: &[&[u8]] = &[b"ACL", b"DEFAULT ACL", b"COMMENT", b"SECURITY LAB
 
 /// Roles, extensions and tablespaces that the archive and the database's properties name. What only a script names is
 /// missing from it.
-///
-/// # Errors
-/// A table of contents that cannot be read.
 pub async fn needs(archive: &Arc<Archive>, part: Option<&Selection>, left_out: LeftOut) -> Result<Needs> {
     let part = part.cloned();
     let contents_of = Arc::clone(archive);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::blocking;
 use crate::catalogue::inventory::{BackupQuery, Inventory};
 use crate::catalogue::manifest::{FileRole, Manifest, StoredFile};
-use crate::catalogue::name::MANIFEST;
+use crate::catalogue::name::{self, MANIFEST};
 use crate::catalogue::ownership::Owner;
-use crate::catalogue::{Backup, Status, name};
+use crate::catalogue::{Backup, Status};
 use crate::config::restore::{LeftOut, RestoreSettings, WITHOUT_FORCE};
 use crate::config::{Format, Place, S3Access};
 use crate::error::{Error, Kind, Result};
@@ -297,9 +297,6 @@ fn by_id(id: &str, stores: &[Arc<dyn Store>], settings: &RestoreSettings) -> Res
 }
 
 /// The backup with its details, as far as the settings require them. Blocks.
-///
-/// # Errors
-/// As of [`reveal`] or [`reveal_if_whole`].
 pub fn known(store: &Arc<dyn Store>, manifest: Manifest, settings: &RestoreSettings) -> Result<KnownBackup> {
     match settings.tolerates_damaged_details() {
         true => reveal_if_whole(store, manifest, &settings.identities),

@@ -74,9 +74,6 @@ pub fn place(archive: &Archive, requested: Option<&Path>, needed: u64) -> Result
 }
 
 /// Makes a folder for so many plain bytes of the archive.
-///
-/// # Errors
-/// As of [`place`]; a folder that cannot be written.
 pub fn reserve(archive: &Archive, requested: Option<&Path>, needed: u64) -> Result<Staging> {
     let (parent, _) = place(archive, requested, needed)?;
     if let Err(error) = rustix::fs::access(&parent, Access::WRITE_OK | Access::EXEC_OK) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::records::verification::{Depth, Verification};
-use crate::catalogue::{records, verification};
+use crate::catalogue::records::{self, Depth, Verification};
+use crate::catalogue::verification;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::restore::read_back::FileReader;

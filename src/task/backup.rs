@@ -29,7 +29,6 @@ mod attempt;
 mod commit;
 mod copies;
 mod copy;
-mod documents;
 mod finished;
 mod reservation;
 mod run;

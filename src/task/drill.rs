@@ -16,10 +16,9 @@ use crate::config::{IdentitySource, Place, jobs};
 use crate::error::{Cause, Error, Kind, Result};
 use crate::health::missed_drills;
 use crate::host::progress::Progress;
-use crate::restore::archive::Archive;
-use crate::restore::archive::must_have_definitions;
+use crate::restore::archive::{Archive, must_have_definitions};
+use crate::restore::compare;
 use crate::restore::details::{KnownBackup, reveal};
-use crate::restore::fingerprints;
 use crate::stop::Stop;
 use crate::store::Stores;
 
@@ -154,7 +153,7 @@ fn is_busy(error: &Error) -> bool {
 /// Sends the backup to the sandbox, and compares what it reports.
 async fn converse(run: &DrillRun<'_>, link: &SandboxLink, archive: &Arc<Archive>) -> Result<Verdict> {
     let stop = run.stop;
-    let expected = fingerprints::read(archive, stop).await?;
+    let expected = compare::read_fingerprints(archive, stop).await?;
     let Some(manifest) = &archive.manifest else { return Err(Error::new(Kind::Internal, "a manifest was lost")) };
     let order = sender::order(archive, manifest, expected.as_ref(), run.jobs.map(NonZeroUsize::get))?;
     let cannot =

@@ -24,9 +24,6 @@ const NAMED: usize = 3;
 
 /// Prints the backups, the oldest first, so that the newest are next to the prompt; unusable manifests are logged. If one store cannot
 /// be read, the backups of the other are still printed.
-///
-/// # Errors
-/// That of a store that cannot be read.
 pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;

@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use crate::blocking;
 use crate::catalogue::inventory::{BackupQuery, Inventory};
 use crate::catalogue::ownership::Whose;
-use crate::catalogue::records;
-use crate::catalogue::records::pin::Pin;
+use crate::catalogue::records::{self, Pin};
 use crate::cli::{PinArgs, PlaceArgs, UnpinArgs};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
@@ -25,9 +24,6 @@ struct PinTarget {
 }
 
 /// Pins a backup in every store that has it. A pin in one store keeps the backup in all.
-///
-/// # Errors
-/// That of a store that could not be read or written.
 pub async fn pin(args: &PinArgs, stop: &Stop) -> Result<()> {
     let query = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "pin" };
     let target = find(query, &args.place, stop).await?;

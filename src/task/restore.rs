@@ -1,22 +1,22 @@
 //! `pgcellar restore`: restores a backup into a new database, or shows what that would do.
 
+use std::sync::Arc;
+
 use crate::cli::RestoreArgs;
 use crate::config::restore::{RestoreAction, RestoreSettings};
 use crate::error::Result;
-use crate::restore::engine;
+use crate::restore::archive::Archive;
+use crate::restore::contents::{Shown, closed};
 use crate::restore::source::RestoreSource;
+use crate::restore::{engine, foreign};
 use crate::stop::Stop;
 
 mod all;
-mod contents;
 mod plan;
 mod prompt;
 mod recipe;
 
 /// Restores one backup or the newest of each database; lists its contents, or prints the plan or the recipe, if asked to.
-///
-/// # Errors
-/// Settings that cannot be used; what keeps the backup from being found or restored.
 pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     let mut settings = RestoreSettings::new(args)?;
     if settings.all_databases {
@@ -27,7 +27,7 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     }
     let source = RestoreSource::find(&settings, stop).await?;
     if settings.action == RestoreAction::List {
-        return contents::show(source, stop).await;
+        return show_contents(source, stop).await;
     }
     let target = source.target(settings.target.as_deref())?;
     if settings.action == RestoreAction::Recipe {
@@ -39,4 +39,14 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
         RestoreAction::Plan => plan::show(&settings, source, &target, stop).await,
         _ => engine::restore(&settings, source, &target, stop).await,
     }
+}
+
+/// Prints what a backup or dump contains, without a server.
+async fn show_contents(source: RestoreSource, stop: &Stop) -> Result<()> {
+    let archive = Arc::new(match source {
+        RestoreSource::Backup(_, known) if known.is_closed() => return closed::show(&known.manifest, None, false),
+        RestoreSource::Backup(store, known) => Archive::of_backup(store, known.manifest, known.identities)?,
+        RestoreSource::Dump(dump) => foreign::only_to_show(*dump, stop).await?,
+    });
+    Shown::new(archive, None, None).await?.print(false, stop).await
 }

@@ -8,14 +8,15 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use crate::blocking;
+use crate::calendar::tasks::Task;
 use crate::cli::ScheduleArgs;
 use crate::error::{Kind, Result};
+use crate::host::scheduler_state::{FailedRun, SchedulerState};
 use crate::host::surroundings::Surroundings;
 use crate::host::{inaccessible, manual_runs, settings_check};
 use crate::printable::printable;
 use crate::stop::Stop;
 
-mod alert;
 mod child;
 pub mod outcome;
 mod server;
@@ -23,7 +24,6 @@ mod settings;
 pub mod task_log;
 mod timetable;
 
-use crate::host::scheduler_state::{FailedRun, SchedulerState};
 use child::ChildCommand;
 use outcome::RunOutcome;
 use server::Gate;
@@ -242,7 +242,7 @@ impl<'a> Scheduler<'a> {
     /// Mails that a run has failed.
     fn notify_ended(&mut self, at: usize, ended: RunOutcome) {
         let task = self.settings.lines[at].task;
-        let call = alert::call(task, &self.settings.place.instance, ended);
+        let call = alert_of(task, &self.settings.place.instance, ended);
         let (task_log, stop) = (Arc::clone(&self.task_log), self.stop.clone());
         self.runs.spawn(async move {
             let alerted = child::run(call, &task_log, &stop).await;
@@ -305,4 +305,18 @@ impl<'a> Scheduler<'a> {
 
 fn failed(ended: &RunOutcome) -> FailedRun {
     FailedRun { at: Timestamp::now(), how: ended.in_words() }
+}
+
+/// The alert of a failed run: `pgcellar alert` with the variables that systemd would set, and the run's last lines on its
+/// standard input.
+fn alert_of(task: &'static Task, instance: &str, ended: RunOutcome) -> ChildCommand {
+    let facts = ended.facts();
+    let mut call = ChildCommand::new(task, instance, ["alert", "--task", task.name, "--log", "-"]);
+    call.variables.extend([
+        ("MONITOR_SERVICE_RESULT", facts.result.to_owned()),
+        ("MONITOR_EXIT_CODE", facts.code.to_owned()),
+        ("MONITOR_EXIT_STATUS", facts.status),
+    ]);
+    call.input = ended.lines.iter().map(|line| format!("{line}\n")).collect();
+    call
 }

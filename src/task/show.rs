@@ -14,7 +14,7 @@ use crate::restore::archive::Archive;
 use crate::restore::contents::{Shown, closed};
 use crate::restore::details::reveal_if_whole;
 use crate::restore::source::NamedPath;
-use crate::restore::{fingerprints, foreign};
+use crate::restore::{compare, foreign};
 use crate::stop::Stop;
 use crate::store::{Store, Stores};
 
@@ -27,9 +27,6 @@ enum ShowSource {
 }
 
 /// Prints the contents. A damaged backup is shown if its table of contents and its fingerprints can be read.
-///
-/// # Errors
-/// What keeps the backup from being found or read.
 pub async fn run(args: &ShowArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let shown = match find(args, &place, stop).await? {
@@ -43,7 +40,7 @@ pub async fn run(args: &ShowArgs, stop: &Stop) -> Result<()> {
                 return closed::show(&known.manifest, Some(&backup), args.json);
             }
             let archive = Arc::new(Archive::of_backup(store, known.manifest, known.identities)?);
-            let fingerprints = fingerprints::read(&archive, stop).await?;
+            let fingerprints = compare::read_fingerprints(&archive, stop).await?;
             Shown::new(archive, Some(backup), fingerprints).await?
         }
     };

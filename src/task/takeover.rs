@@ -6,7 +6,6 @@ use std::sync::Arc;
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 
-use crate::blocking;
 use crate::catalogue::inventory::StoreListing;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, SUCCEEDED, Whose};
 use crate::catalogue::takeover::Takeover;
@@ -18,9 +17,9 @@ use crate::error::{Error, Kind, Result};
 use crate::format::ago;
 use crate::postgres::identity;
 use crate::printable::printable;
-use crate::stdout;
 use crate::stop::Stop;
 use crate::store::{ObjectKind, Store, Stores};
+use crate::{blocking, stdout};
 
 /// The number of makers in a message.
 const NAMED: usize = 8;
@@ -150,9 +149,6 @@ fn name(maker: &Maker) -> String {
 }
 
 /// Prints the makers whose backups can be taken over.
-///
-/// # Errors
-/// That of a store that cannot be read.
 fn list(listings: &[StoreListing], owner: &Owner) -> Result<()> {
     let makers = others(listings, owner);
     let lines: String = makers.iter().map(|words| format!("{words}\n")).collect();

@@ -5,12 +5,10 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use crate::blocking;
-use crate::catalogue::Backup;
 use crate::catalogue::inventory::{BackupCopies, BackupQuery, Inventory};
 use crate::catalogue::name::{is_of, leading_id};
-use crate::catalogue::records::verification::{Depth, Verification};
-use crate::catalogue::sweep;
+use crate::catalogue::records::{Depth, Verification};
+use crate::catalogue::{Backup, sweep};
 use crate::cli::VerifyArgs;
 use crate::config::{Connection, Place, S3Access, identities};
 use crate::error::{Error, Kind, Result};
@@ -19,14 +17,13 @@ use crate::postgres::identity;
 use crate::printable::printable;
 use crate::restore::source::NamedPath;
 use crate::restore::verification;
-use crate::stdout;
 use crate::stop::Stop;
 use crate::store::{Store, Stores};
+use crate::{blocking, stdout};
 
 mod checks;
 mod dump;
 mod files;
-mod listing;
 mod live;
 mod report;
 

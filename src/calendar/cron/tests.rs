@@ -183,3 +183,44 @@ fn a_previous_run_is_the_one_whose_next_is_later() {
         }
     }
 }
+
+#[test]
+fn runs_in_the_hour_that_summer_time_skips() {
+    let berlin = TimeZone::get("Europe/Berlin").unwrap();
+    let from = "2026-11-22T12:00:00Z".parse().unwrap();
+    let skipped = |line: &str, zone: &TimeZone| Cron::parse(line).unwrap().skipped(from, 366, zone);
+    assert_eq!(skipped("30 2 * * *", &berlin), ["2027-03-28".parse::<Date>().unwrap()]);
+    assert_eq!(skipped("*/30 * * * *", &berlin), ["2027-03-28".parse::<Date>().unwrap()]);
+    assert_eq!(skipped("30 3 * * *", &berlin), []);
+    assert_eq!(skipped("30 2 * * mon", &berlin), []);
+    assert_eq!(skipped("30 2 * * *", &TimeZone::UTC), []);
+}
+
+#[test]
+fn what_is_skipped_comes_once_after_the_gap() {
+    for (line, zone, from, expected) in [
+        ("0 2 * * *", "Europe/Berlin", "2026-11-22T12:00:00Z", &["2027-03-28T01:00:00Z"][..]),
+        ("*/5 2 * * *", "Europe/Berlin", "2026-11-22T12:00:00Z", &[]),
+        ("0,30 2 * * *", "Europe/Berlin", "2026-11-22T12:00:00Z", &["2027-03-28T01:00:00Z"]),
+        // It comes at three o'clock anyhow.
+        ("0 2,3 * * *", "Europe/Berlin", "2026-11-22T12:00:00Z", &[]),
+        ("0 2 * * mon", "Europe/Berlin", "2026-11-22T12:00:00Z", &[]),
+        ("0 3 * * *", "Europe/Berlin", "2026-11-22T12:00:00Z", &[]),
+        ("0 2 * * *", "UTC", "2026-11-22T12:00:00Z", &[]),
+        ("0 0 * * *", "America/Sao_Paulo", "2018-01-01T12:00:00Z", &["2018-11-04T03:00:00Z"]),
+        ("30 0 * * *", "Africa/Cairo", "2026-11-22T12:00:00Z", &["2027-04-29T22:00:00Z"]),
+        // The clock is put forward by half an hour.
+        ("15 2 * * *", "Australia/Lord_Howe", "2026-11-22T12:00:00Z", &["2027-10-02T15:30:00Z"]),
+        ("30 2 * * *", "Australia/Lord_Howe", "2026-11-22T12:00:00Z", &[]),
+    ] {
+        let (zone, cron) = (TimeZone::get(zone).unwrap(), Cron::parse(line).unwrap());
+        let from: Timestamp = from.parse().unwrap();
+        let runs = cron.made_up(from, 365, &zone);
+        assert_eq!(runs.iter().map(Timestamp::to_string).collect::<Vec<_>>(), expected, "{line} in {zone:?}");
+        // They are runs of the line.
+        for run in runs {
+            let before = run.checked_sub(1.second()).unwrap();
+            assert_eq!(cron.next(before, &zone), Some(run), "{line}");
+        }
+    }
+}

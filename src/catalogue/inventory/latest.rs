@@ -4,11 +4,10 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use crate::catalogue::Status;
 use crate::catalogue::inventory::{BackupCopies, BackupQuery, Choice, Inventory};
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::newest::is_from_future;
 use crate::catalogue::ownership::Whose;
+use crate::catalogue::{Status, is_from_future};
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 

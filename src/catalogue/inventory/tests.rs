@@ -1,5 +1,5 @@
 use super::*;
-use crate::catalogue::records::verification::{Depth, Verification};
+use crate::catalogue::records::{Depth, Verification};
 use crate::config::Maker;
 use crate::identity::Identity;
 use crate::store::sample::empty;

@@ -4,8 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::catalogue::records::pin::Pin;
-use crate::catalogue::records::verification::Verification;
+use crate::catalogue::records::{Pin, Verification};
 
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 const ENCRYPTED: &str = include_str!("../../../tests/golden/encrypted.json");

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use jiff::Timestamp;
 
 use super::*;
-use crate::catalogue::records::verification::Verification;
+use crate::catalogue::records::Verification;
 use crate::store::local::LocalStore;
 use crate::store::{StoreEntry, StoreKind, Upload};
 

@@ -11,10 +11,8 @@ use jiff::Timestamp;
 
 use crate::catalogue::announcement::Announcement;
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::name::MANIFEST;
-use crate::catalogue::name::leading_id;
-use crate::catalogue::records;
-use crate::catalogue::records::pin::Pin;
+use crate::catalogue::name::{MANIFEST, leading_id};
+use crate::catalogue::records::{self, Pin};
 use crate::catalogue::sweep::is_older;
 use crate::config::Place;
 use crate::error::Result;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::catalogue::emptied::Emptied;
 use crate::config::{MaxAge, MonitorSettings};
 use crate::format::{bytes, count, quoted, some, span, time};
 use crate::health::coverage::{Coverage, is_from_future};
@@ -250,5 +251,36 @@ fn clock(facts: &Facts, protections: &[Coverage<'_>]) -> Option<Finding> {
             latest.id
         ),
         "look at the clock (timedatectl); how recent such a backup is cannot be told, so it counts for nothing here",
+    ))
+}
+
+/// One finding for each database, until it is acknowledged or the rows are back.
+pub fn emptied(facts: &Facts, protections: &[Coverage<'_>]) -> Vec<Finding> {
+    let expected = protections.iter().filter(|protection| protection.expected.is_some());
+    expected.filter_map(|protection| emptied_one(facts, protection)).collect()
+}
+
+fn emptied_one(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
+    let Emptied { before, first } = protection.emptied(facts.now)?;
+    let newest = protection.newest(facts.now).filter(|newest| newest.id != first.id);
+    let newest = newest.map(|newest| format!(", and {} now {}", newest.id, newest.fill.words()));
+    let database = quoted(protection.database);
+    Some(Finding::new(
+        Level::Critical,
+        "emptied",
+        protection.database,
+        format!(
+            "{database} was emptied: {} had {}, the last one before it, {}, had {}{}",
+            first.id,
+            first.fill.words(),
+            before.id,
+            before.fill.words(),
+            newest.unwrap_or_default()
+        ),
+        format!(
+            "pgcellar restore {} --target-database NAME brings it back beside, and --force in its place; if it was on purpose: \
+             pgcellar monitor acknowledge {database}; until then retention keeps that backup",
+            before.id
+        ),
     ))
 }

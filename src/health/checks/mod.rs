@@ -7,7 +7,6 @@ use crate::health::{Finding, Level};
 
 mod databases;
 mod drills;
-mod emptied;
 mod host;
 mod learned;
 mod stores;
@@ -38,7 +37,7 @@ pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
     let mut findings = stores::findings(facts, settings);
     findings.extend(databases::findings(facts, &protections, settings));
     findings.extend(drills::findings(facts, &protections, settings));
-    findings.extend(emptied::findings(facts, &protections));
+    findings.extend(databases::emptied(facts, &protections));
     findings.extend(learned::findings(facts, &protections, settings));
     findings.extend(host::findings(facts));
     let place = |finding: &Finding| ORDER.iter().position(|check| *check == finding.check).unwrap_or(ORDER.len());

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 
 use super::super::block;
-use super::super::compress::{Compressor, tests::rows};
+use super::super::compress::Compressor;
+use super::super::compress::tests::rows;
 use super::*;
 
 const COMPRESSED: [Method; 4] = [Method::Gzip, Method::Bzip2, Method::Xz, Method::Zstd];
@@ -44,10 +45,10 @@ fn read(method: Method, stored: Vec<u8>) -> (Vec<u8>, io::Result<()>, u64) {
             let again = decoder.read(&mut [0; 10]).unwrap_err();
             assert_eq!((again.kind(), again.to_string()), (error.kind(), error.to_string()));
         }
-        assert!(!decoder.ended());
+        assert!(!matches!(decoder.state, State::Ended));
     } else {
         assert_eq!(decoder.read(&mut [0; 10]).unwrap(), 0);
-        assert!(decoder.ended());
+        assert!(matches!(decoder.state, State::Ended));
     }
     (plain, outcome, decoder.stored_offset())
 }

@@ -56,18 +56,6 @@ impl BlockLocator {
 struct Reporter<'a>(&'a mut dyn FnMut(BlockEvent));
 
 impl BlockSink for Reporter<'_> {
-    fn block(&mut self, _: u8, _: i64) -> io::Result<()> {
-        Ok(())
-    }
-    fn large_object(&mut self, _: i64) -> io::Result<()> {
-        Ok(())
-    }
-    fn data(&mut self, _: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-    fn end(&mut self) -> io::Result<()> {
-        Ok(())
-    }
     fn event(&mut self, event: BlockEvent) {
         (self.0)(event);
     }

@@ -35,15 +35,23 @@ pub enum BlockEvent {
     Ends(u64),
 }
 
-/// Receives the parts of the blocks in their order.
+/// Receives the parts of the blocks in their order, and by default discards them.
 pub(super) trait BlockSink {
-    fn block(&mut self, kind: u8, dump_id: i64) -> io::Result<()>;
+    fn block(&mut self, _kind: u8, _dump_id: i64) -> io::Result<()> {
+        Ok(())
+    }
     /// The next object of a large objects block; 0 ends the block.
-    fn large_object(&mut self, oid: i64) -> io::Result<()>;
+    fn large_object(&mut self, _oid: i64) -> io::Result<()> {
+        Ok(())
+    }
     /// A piece of the data, which need not be a whole chunk.
-    fn data(&mut self, piece: &[u8]) -> io::Result<()>;
+    fn data(&mut self, _piece: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
     /// The end of a table's rows or of one large object.
-    fn end(&mut self) -> io::Result<()>;
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
     /// A block begins or ends.
     fn event(&mut self, _: BlockEvent) {}
 }
@@ -51,20 +59,7 @@ pub(super) trait BlockSink {
 /// Discards everything.
 pub(super) struct Ignore;
 
-impl BlockSink for Ignore {
-    fn block(&mut self, _: u8, _: i64) -> io::Result<()> {
-        Ok(())
-    }
-    fn large_object(&mut self, _: i64) -> io::Result<()> {
-        Ok(())
-    }
-    fn data(&mut self, _: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-    fn end(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+impl BlockSink for Ignore {}
 
 /// What the table of contents says of the data of an entry, and whether its block was found.
 #[derive(Clone, Copy)]

@@ -42,9 +42,6 @@ impl Promised {
 
 /// Reads an archive from `at`, the end of its first member, to its end, and calls `member` with the name of each further
 /// member. Returns the fault of the archive with its offset; none if the archive is complete.
-///
-/// # Errors
-/// Those of `from`.
 pub fn tar_members(from: &mut impl Read, mut at: u64, mut member: impl FnMut(&str)) -> io::Result<Option<String>> {
     let padding = at.next_multiple_of(BLOCK as u64) - at;
     if !skip(from, padding)? {

@@ -6,11 +6,10 @@ use crate::error::Result;
 use crate::fingerprint::SequenceFingerprint;
 use crate::fingerprint::compare::Value;
 use crate::postgres::client::failed;
-use crate::postgres::columns::get;
+use crate::postgres::columns::{get, in_bytes};
 use crate::postgres::live::names::Names;
 use crate::postgres::live::session::ROLL_BACK;
 use crate::postgres::live::targets;
-use crate::postgres::names::in_bytes;
 
 /// Sequences in one query.
 const BATCH: usize = 50;

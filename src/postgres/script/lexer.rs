@@ -2,7 +2,6 @@
 
 mod quoted;
 mod token;
-mod word;
 
 use super::contents::{FINDINGS, OpenConstruct, Script, ScriptFinding, ScriptPosition, ServerWide, fingerprint};
 use super::excuse::{Excuse, WhenRun};

@@ -9,9 +9,6 @@ use crate::error::Result;
 use crate::restore::contents::{cannot_write, head_of_backup, json, line, state};
 
 /// Prints what is known to standard output. `backup` is what is recorded of it, to be shown too.
-///
-/// # Errors
-/// Standard output that cannot be written.
 pub fn show(manifest: &Manifest, backup: Option<&Backup>, as_json: bool) -> Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     if let (true, Some(backup)) = (as_json, backup) {

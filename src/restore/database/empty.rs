@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 
 use crate::error::Result;
 use crate::postgres::client::failed;
-use crate::postgres::snapshot::get;
+use crate::postgres::columns::get;
 
 /// Catalogues of what can be made in a database. What depends on a table, a type or a server alone is not needed.
 const CATALOGUES: &[&str] = &[

@@ -12,8 +12,8 @@ use crate::catalogue::product::{RESTORING, What, by_name};
 use crate::error::Result;
 use crate::host::process::Process;
 use crate::postgres::client::{failed, identifier};
+use crate::postgres::columns::{get, text};
 use crate::postgres::restore_mark::{RestoreMark, UNFINISHED_LIMIT};
-use crate::postgres::snapshot::{get, text};
 use crate::restore::database::empty::has_nothing;
 use crate::restore::database::{CreateOptions, NewDatabase};
 use crate::restore::server::{TargetServer, session};
@@ -40,9 +40,6 @@ enum Origin {
 
 /// Drops the databases that killed restores into `target` have certainly left, and logs the others. The caller has reserved
 /// the target's name, so the sessions that made them have ended.
-///
-/// # Errors
-/// Databases that cannot be listed.
 pub async fn clear(server: &mut TargetServer, target: &str) -> Result<()> {
     let longest = server.name_bytes().saturating_sub(RESTORING.len() + "YYYYMMDD_HHMMSS".len());
     let stem = format!("{}{RESTORING}", &target[..target.floor_char_boundary(longest)]);

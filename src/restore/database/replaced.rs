@@ -7,8 +7,8 @@ use tokio_postgres::error::SqlState;
 use crate::catalogue::manifest::DatabaseProperties;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, literal};
+use crate::postgres::columns::{get, text};
 use crate::postgres::facts::properties_of;
-use crate::postgres::snapshot::{get, text};
 use crate::restore::database::empty::has_nothing;
 use crate::restore::server::{TargetServer, exists, session};
 

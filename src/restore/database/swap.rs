@@ -17,7 +17,7 @@ use crate::catalogue::manifest::DatabaseProperties;
 use crate::catalogue::product::{REPLACED, beside};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, reason};
-use crate::postgres::snapshot::{get, text};
+use crate::postgres::columns::{get, text};
 use crate::restore::database::replaced::Replaced;
 use crate::restore::database::{NewDatabase, begin};
 use crate::restore::server::TargetServer;

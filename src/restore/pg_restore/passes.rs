@@ -45,9 +45,6 @@ pub struct Passes {
 
 impl Passes {
     /// Reads the table of contents. If `loaded`, other calls have loaded the rows of tables.
-    ///
-    /// # Errors
-    /// A table of contents that cannot be read.
     pub async fn plan(archive: &Arc<Archive>, part: Option<&Selection>, loaded: bool) -> Result<Self> {
         let (archive, part) = (Arc::clone(archive), part.cloned());
         blocking::to_end(move || {
@@ -73,9 +70,6 @@ impl Passes {
     }
 
     /// Makes the calls. The archive must be a file or folder.
-    ///
-    /// # Errors
-    /// The first call that fails.
     pub async fn load(
         &self,
         archive: &Arc<Archive>,

@@ -9,7 +9,7 @@ use rustix::fs::Access;
 use crate::error::{Error, Kind, Result};
 use crate::host::unit::confinement::HOMES;
 use crate::host::{mounts, staging, unit};
-use crate::shell_word::{path_word, shell_word};
+use crate::printable::{path_word, shell_word};
 
 /// The beginning of the names of the folders that systemd mounts over /tmp and /var/tmp (`PrivateTmp=` in `systemd.exec(5)`).
 const PRIVATE: &str = "/systemd-private-";

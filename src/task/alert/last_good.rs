@@ -6,9 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::blocking;
-use crate::catalogue::newest::is_from_future;
 use crate::catalogue::ownership::{Owner, Ownership, Whose};
-use crate::catalogue::{Catalogue, Status};
+use crate::catalogue::{Catalogue, Status, is_from_future};
 use crate::config::{Databases, Place, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::format::{ago, bytes, time};

@@ -1,25 +1,31 @@
 //! One attempt at a backup: snapshot, pg_dump, the tables once its locks are held, facts, globals.
 
+use std::io;
+use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
 
-use crate::catalogue::details::Details;
-use crate::catalogue::manifest::Omission;
+use crate::blocking;
+use crate::catalogue::details::{DETAILS, Details};
+use crate::catalogue::manifest::{FileRole, Omission};
 use crate::config::Format;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::fingerprint::FINGERPRINTS;
 use crate::identity::Identity;
+use crate::pipeline::Sink;
 use crate::postgres::archive::Recorded;
 use crate::postgres::child::Messages;
 use crate::postgres::connection_limit::OF_A_BACKUP;
-use crate::postgres::dump::DumpCommand;
+use crate::postgres::dump::fingerprints::fingerprints;
+use crate::postgres::dump::{DumpCommand, Dumped};
+use crate::postgres::facts::DatabaseFacts;
 use crate::postgres::identity;
 use crate::postgres::interruptions::Interruptions;
 use crate::postgres::programs::Programs;
 use crate::postgres::snapshot::ServerInfo;
+use crate::store::Upload;
 use crate::task::backup::attempt::order::{DumpOrder, DumpOutcome, DumpedArchive, LockedFacts, explained};
-use crate::task::backup::documents;
 use crate::task::backup::finished::{FinishedBackup, UnnamedFile};
-use crate::task::backup::reservation;
-use crate::task::backup::reservation::BackupName;
+use crate::task::backup::reservation::{self, BackupName};
 use crate::task::backup::run::BackupRun;
 
 mod directory;
@@ -111,7 +117,7 @@ async fn finish(
     };
     let rows = recorded.as_ref().map(Recorded::rows);
     let fingerprints = match recorded {
-        Some(recorded) => Some(documents::fingerprints(run, &id, recorded, &dumped, &facts).await?),
+        Some(recorded) => Some(store_fingerprints(run, &id, recorded, &dumped, &facts).await?),
         None => None,
     };
     let mut own_words = Vec::new();
@@ -141,8 +147,53 @@ async fn finish(
     fingerprints.into_iter().for_each(|file| finished.add(file));
     if run.settings.recipients.is_some() {
         let details = Details::of(&finished.whole_manifest(run));
-        let file = documents::details(run, &finished.id, details).await?;
+        let file = store_details(run, &finished.id, details).await?;
         finished.add(file);
     }
     Ok(finished)
+}
+
+/// Stores the fingerprints of the archive's rows.
+async fn store_fingerprints(
+    run: &BackupRun<'_>,
+    id: &str,
+    recorded: Recorded,
+    dumped: &Dumped,
+    facts: &DatabaseFacts,
+) -> Result<UnnamedFile> {
+    let document = fingerprints(recorded, dumped.contents(), &run.settings.options, &facts.lc_monetary);
+    let key = run.key(id, FINGERPRINTS);
+    store_document(run, FileRole::Fingerprints, key, "the fingerprints", move |to| document.to_json(to)).await
+}
+
+/// Stores the details, which the manifest of an encrypted backup leaves out.
+async fn store_details(run: &BackupRun<'_>, id: &str, details: Details) -> Result<UnnamedFile> {
+    let key = run.key(id, DETAILS);
+    store_document(run, FileRole::Details, key, "the details", move |to| details.to_json(to)).await
+}
+
+/// Compressed, encrypted and hashed like the archive.
+async fn store_document(
+    run: &BackupRun<'_>,
+    role: FileRole,
+    key: String,
+    what: &str,
+    document: impl FnOnce(&mut Sink<Box<dyn Upload>>) -> io::Result<()> + Send + 'static,
+) -> Result<UnnamedFile> {
+    let upload = run.create(&key, role).await?;
+    let recipe = run.recipe();
+    let what = what.to_owned();
+    let finished = blocking::run(run.stop, move || {
+        let write = || {
+            let recipients = recipe.recipients.as_deref();
+            let mut sink = Sink::new(recipe.method, recipe.level, NonZeroUsize::MIN, recipients, upload)?;
+            document(&mut sink)?;
+            sink.finish()
+        };
+        let mut finished = write().map_err(|error| Error::write(what, &error))?;
+        finished.inner.seal()?;
+        Ok(finished)
+    })
+    .await?;
+    Ok(UnnamedFile::new(role, key, finished))
 }

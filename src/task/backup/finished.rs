@@ -25,14 +25,7 @@ impl UnnamedFile {
     /// A file whose bytes have passed through a sink.
     pub fn new(role: FileRole, key: String, finished: Finished<Box<dyn Upload>>) -> Self {
         let Finished { inner: upload, plain, stored } = finished;
-        let file = StoredFile {
-            role,
-            key,
-            stored_bytes: stored.bytes,
-            stored_sha256: stored.hex(),
-            plain_bytes: plain.bytes,
-            plain_sha256: plain.hex(),
-        };
+        let file = StoredFile::new(role, key, &plain, &stored);
         UnnamedFile { upload, file }
     }
 }

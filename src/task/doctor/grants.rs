@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use crate::error::Result;
 use crate::postgres::client::{failed, identifier};
-use crate::postgres::snapshot::text;
+use crate::postgres::columns::text;
 
 /// First version with `pg_read_all_data`.
 const READ_ALL_DATA: u32 = 14;

@@ -6,8 +6,7 @@ use tokio_postgres::Client;
 use crate::error::{Error, Kind, Result};
 use crate::format::{bytes, count, some};
 use crate::postgres::client::{failed, identifier};
-use crate::postgres::names::in_bytes;
-use crate::postgres::snapshot::{get, text};
+use crate::postgres::columns::{get, in_bytes, text};
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::grants::{Grants, Schemas};
 

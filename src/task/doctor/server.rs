@@ -12,8 +12,7 @@ use crate::cli::DoctorArgs;
 use crate::config::{Connection, Databases, Host, secret_place};
 use crate::error::{Error, Kind, Result, reason};
 use crate::postgres::client::{MAINTENANCE, connect, failed, is_of_database};
-use crate::postgres::names::shared_in_bytes;
-use crate::postgres::snapshot::{get, text};
+use crate::postgres::columns::{get, shared_in_bytes, text};
 use crate::postgres::{clock, databases};
 use crate::task::doctor::check::Checks;
 

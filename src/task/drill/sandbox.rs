@@ -30,7 +30,6 @@ mod load;
 mod monetary;
 mod outbox;
 mod receive;
-mod refresh;
 mod restore;
 mod room;
 

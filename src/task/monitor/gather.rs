@@ -1,34 +1,32 @@
 //! Gathers the facts about an instance from the stores, the settings, the server and the host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use crate::blocking;
 use crate::catalogue::product::Product;
+use crate::catalogue::{Backup, retention_plan};
 use crate::cli::HealthArgs;
 use crate::config::{Connection, Databases, MonitorSettings, Place, RetentionSettings, names};
 use crate::error::{Error, Kind, Result};
-use crate::health::checks;
-use crate::health::facts::{ClosedFolder, ExpectedDatabase, Facts, ServerState, StoreFacts, Trouble};
-use crate::health::missed_drills;
-use crate::health::{Finding, Level};
-use crate::host::inaccessible;
-use crate::host::inaccessible::InaccessibleFolder;
-use crate::host::scheduler_state;
-use crate::host::scheduler_state::FailedRun;
+use crate::health::facts::{ClosedFolder, ExpectedDatabase, Facts, Removal, ServerState, StoreFacts, Trouble};
+use crate::health::{Finding, Level, checks, missed_drills};
+use crate::host::inaccessible::{self, InaccessibleFolder};
+use crate::host::scheduler_state::{self, FailedRun};
 use crate::host::surroundings::Surroundings;
-use crate::host::task_units::{Unit, UnitTrouble};
+use crate::host::task_units::{TaskUnits, Unit, UnitTrouble};
 use crate::postgres::databases::{self, OnServer};
 use crate::stop::Stop;
+use crate::store::StoreKind;
+use crate::task::monitor::gather::stores::StoresState;
 
 mod first_seen;
 mod keys;
-mod removals;
 mod schedule;
 mod stores;
 
-use crate::host::task_units::TaskUnits;
 use schedule::Backups;
 
 /// The task that makes backups.
@@ -115,7 +113,7 @@ async fn facts(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> {
         now,
         instance: place.instance.clone(),
         host: place.host.clone(),
-        removals: Some(removals::foreseen(&retention, &place, &found, now).await?),
+        removals: Some(foreseen_removals(&retention, &place, &found, now).await?),
         stores: found.stores,
         mixed: found.mixed,
         databases,
@@ -210,4 +208,43 @@ fn server_facts(
         },
         Err(error) => nothing(ServerState::Unreachable(Trouble::from(&error))),
     }
+}
+
+/// How long retention, which runs daily, may be overdue.
+const LATE: SignedDuration = SignedDuration::from_hours(48);
+
+/// The backups that a run now would remove, the oldest first, each with whether a run two days ago would have removed
+/// it.
+async fn foreseen_removals(
+    settings: &RetentionSettings,
+    place: &Place,
+    found: &StoresState,
+    now: Timestamp,
+) -> Result<Vec<Removal>> {
+    let (settings, place, opened) = (settings.clone(), place.clone(), found.opened.clone());
+    let backups = found.backups.clone();
+    let foresee = move || {
+        let mut removed = retention_plan::foresee(&settings, &place, &opened, &backups, now);
+        let then = now - LATE;
+        let overdue = match removed.is_empty() {
+            true => Vec::new(),
+            false => retention_plan::foresee(&settings, &place, &opened, &began_until(&backups, then), then),
+        };
+        let overdue: HashSet<_> = overdue.iter().map(|(store, backup)| (*store, &backup.manifest.id)).collect();
+        removed.sort_by_key(|(_, backup)| backup.manifest.started);
+        let removal = |(store, backup): &(StoreKind, Backup)| Removal {
+            store: store.name(),
+            id: backup.manifest.id.clone(),
+            bytes: backup.manifest.stored_bytes(),
+            overdue: overdue.contains(&(*store, &backup.manifest.id)),
+        };
+        Ok(removed.iter().map(removal).collect())
+    };
+    blocking::to_end(foresee).await
+}
+
+fn began_until(backups: &HashMap<StoreKind, Vec<Backup>>, then: Timestamp) -> HashMap<StoreKind, Vec<Backup>> {
+    let until =
+        |backups: &Vec<Backup>| backups.iter().filter(|backup| backup.manifest.started <= then).cloned().collect();
+    backups.iter().map(|(store, backups)| (*store, until(backups))).collect()
 }

@@ -18,8 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::postgres::client::identifier;
 use crate::postgres::identity;
 use crate::printable::printable;
-use crate::restore::server::TargetServer;
-use crate::restore::server::survey::Existing;
+use crate::restore::server::{Existing, TargetServer};
 use crate::stop::Stop;
 use crate::store::Stores;
 

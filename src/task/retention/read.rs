@@ -22,9 +22,6 @@ use crate::task::retention::run::RetentionRun;
 
 /// Reads what is kept, and plans again if that is damaged. If it cannot be read, nothing of its database is removed. A dry run reads
 /// nothing, and logs what would be read.
-///
-/// # Errors
-/// The process is stopped.
 pub fn before_removal(run: &RetentionRun, stores: &mut [StoreBackups], planned: &mut Vec<Vec<Planned>>) -> Result<()> {
     let mut read: HashSet<(usize, String)> = HashSet::new();
     loop {

@@ -4,9 +4,8 @@
 use indicatif::HumanBytes;
 
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::records;
 use crate::catalogue::records::drill::DrillRecord;
-use crate::catalogue::records::verification::Verification;
+use crate::catalogue::records::{self, Verification};
 use crate::catalogue::retention_plan::{Planned, StoreBackups};
 use crate::error::{Error, Result};
 use crate::host::event;
@@ -15,9 +14,6 @@ use crate::printable::printable;
 use crate::task::retention::run::RetentionRun;
 
 /// Removes the backups of a store that the plan removes. If one cannot be removed, the others still are.
-///
-/// # Errors
-/// The process is stopped.
 pub fn remove(run: &RetentionRun, store: &mut StoreBackups, planned: &mut [Planned]) -> Result<()> {
     let (mut removals, mut failed) = (0, 0);
     let mut first: Option<Error> = None;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::blocking;
-use crate::catalogue::records::verification::Depth;
+use crate::catalogue::records::Depth;
 use crate::cli::IdentityArgs;
 use crate::config::identities;
 use crate::error::{Error, Kind, Result};

@@ -1,23 +1,26 @@
 //! All files of a backup, read and checked.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use crate::blocking;
 use crate::catalogue::details::Details;
 use crate::catalogue::manifest::{FileRole, Manifest};
-use crate::catalogue::records::verification::Depth;
+use crate::catalogue::records::Depth;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::Fingerprints;
 use crate::host::progress::Progress;
 use crate::pipeline::encrypt::Identities;
+use crate::postgres::child::Child;
+use crate::postgres::programs::Programs;
 use crate::restore::read_back::FileReader;
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::task::verify::checks;
-use crate::task::verify::listing::Listing;
 
 /// The settings of a run of `pgcellar verify`.
 pub struct VerifyRun<'a> {
@@ -80,7 +83,7 @@ fn read_files(
     reader: &FileReader,
     manifest: &Manifest,
     depth: Depth,
-    mut listing: Option<std::fs::File>,
+    mut listing: Option<File>,
 ) -> Result<FilesResult> {
     let directory = checks::Directory::new(manifest);
     let mut result = FilesResult { depth, damage: Vec::new(), notes: Vec::new(), error: None };
@@ -122,4 +125,45 @@ fn unnamed_files(store: &dyn Store, manifest: &Manifest) -> Result<Vec<String>> 
     let keys = store.folder(&manifest.id)?.into_iter().map(|entry| entry.key);
     let unnamed = keys.filter(|key| !own.contains(key.as_str()));
     Ok(unnamed.map(|key| format!("{key}: is in the archive's folder, and the manifest does not name it")).collect())
+}
+
+/// A second check of a tar archive: a pg_restore that lists it from its standard input. It reads the table of contents and then no further.
+struct Listing {
+    child: Child,
+    version: String,
+}
+
+impl Listing {
+    /// Starts the newest pg_restore that is installed.
+    async fn start(bindir: Option<&Path>) -> Result<Self> {
+        let programs = Programs::newest(bindir).await?;
+        let mut command = programs.command("pg_restore");
+        command.args(["--list", "--format=tar"]).stdin(Stdio::piped()).stdout(Stdio::null());
+        Ok(Listing { child: Child::start("pg_restore", command)?, version: programs.version })
+    }
+
+    /// The pipe that the archive is written to.
+    fn input(&mut self) -> Result<File> {
+        self.child.stdin()
+    }
+
+    /// Waits for the end, once the input is closed, and returns the error of pg_restore about the archive.
+    ///
+    /// # Errors
+    /// A pg_restore that was killed, or that is older than the archive, proves nothing.
+    async fn end(mut self) -> Result<Option<String>> {
+        let (status, messages) = self.child.wait().await?;
+        if status.success() {
+            return Ok(None);
+        }
+        let why = messages.failure().unwrap_or_else(|| status.to_string());
+        if status.code().is_none() || why.contains("unsupported version") {
+            return Err(Error::new(
+                Kind::System,
+                format!("pg_restore {} cannot list the archive: {why}", self.version),
+            )
+            .hint("install the version of postgresql-client that made the backup, or a newer one"));
+        }
+        Ok(Some(format!("pg_restore --list: {why}")))
+    }
 }

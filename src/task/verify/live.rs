@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::blocking;
 use crate::catalogue::Backup;
 use crate::catalogue::inventory::{BackupQuery, Inventory};
 use crate::catalogue::manifest::Manifest;
@@ -24,11 +23,10 @@ use crate::restore::archive::Archive;
 use crate::restore::details::reveal_if_whole;
 use crate::restore::server::TargetServer;
 use crate::restore::source::NamedPath;
-use crate::restore::{fingerprints, object_numbers};
-use crate::stdout;
+use crate::restore::{compare, object_numbers};
 use crate::stop::Stop;
 use crate::store::Store;
-use crate::table;
+use crate::{blocking, stdout, table};
 
 /// First version of PostgreSQL with event triggers that fire when a session begins.
 const HAS_LOGIN_TRIGGERS: u32 = 17;
@@ -61,7 +59,7 @@ pub async fn run(
     let (from, identity) = (Arc::clone(&store), IdentitySource::from(&args.identity));
     let revealed = blocking::run(stop, move || reveal_if_whole(&from, manifest, &identity)).await?;
     let archive = Arc::new(Archive::of_backup(store, revealed.manifest, revealed.identities)?);
-    let mut expected = fingerprints::read(&archive, stop).await?.ok_or_else(|| {
+    let mut expected = compare::read_fingerprints(&archive, stop).await?.ok_or_else(|| {
         Error::new(Kind::Missing, format!("{} has no fingerprints to compare with", printable(&id)))
             .hint("those that backup made since it records them have some; dumps of other tools have none")
     })?;

@@ -3,7 +3,7 @@
 use indicatif::HumanBytes;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::catalogue::records::verification::Depth;
+use crate::catalogue::records::Depth;
 use crate::error::{Error, Kind, Result};
 use crate::host::event;
 use crate::printable::printable;

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::Fingerprints;
 use crate::postgres::client::failed;
-use crate::postgres::snapshot::get;
+use crate::postgres::columns::get;
 use crate::restore::pg_restore::errors::without_details;
 use crate::restore::server::TargetServer;
 use crate::task::drill::sandbox::failure::{DrillFailure, of_backup};

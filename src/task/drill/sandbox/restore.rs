@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio_postgres::Client;
+use tokio_postgres::error::{DbError, SqlState};
+
 use crate::blocking;
 use crate::catalogue::manifest::StoredFile;
 use crate::config::Connection;
@@ -12,20 +15,20 @@ use crate::fingerprint::Sum;
 use crate::fingerprint::compare::ObservedRows;
 use crate::host::progress::Counter;
 use crate::host::surroundings::Surroundings;
-use crate::postgres::client::{failed, identifier};
+use crate::postgres::client::{failed, identifier, reason};
+use crate::postgres::columns::text;
 use crate::postgres::live::Printer;
 use crate::postgres::properties;
-use crate::postgres::snapshot::text;
 use crate::restore::archive::{Archive, DirectoryContents, ExpectedCounts, PLAIN};
 use crate::restore::database::{CreateOptions, NewDatabase};
 use crate::restore::deferred::Deferred;
 use crate::restore::globals::{Globals, decoded};
 use crate::restore::object_numbers::{ComparedDatabase, compare_again};
 use crate::restore::parameters::LoadSessions;
+use crate::restore::pg_restore::errors::is_not_preloaded;
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
-use crate::restore::public_schema;
 use crate::restore::server::{Needs, TargetServer, session};
-use crate::restore::{completeness, requirements};
+use crate::restore::{completeness, public_schema, refresh, requirements};
 use crate::task::drill::protocol::{DrillOrder, Message};
 use crate::task::drill::sandbox::examine;
 use crate::task::drill::sandbox::failure::{DrillFailure, of_backup};
@@ -33,7 +36,6 @@ use crate::task::drill::sandbox::ground::SandboxRun;
 use crate::task::drill::sandbox::load::ArchiveLoad;
 use crate::task::drill::sandbox::monetary::MonetaryLocale;
 use crate::task::drill::sandbox::receive::{Incoming, plain_file, received};
-use crate::task::drill::sandbox::refresh::{RefreshNotes, refresh_all};
 
 /// Most notes in a message.
 const NOTES: usize = 100;
@@ -305,4 +307,44 @@ async fn make_missing_roles(server: &TargetServer, roles: Vec<String>, notes: &m
         }
     }
     Ok(())
+}
+
+/// Classes of errors about things outside of the database: connections, foreign data, files
+/// (PostgreSQL documentation, "PostgreSQL Error Codes").
+const OUTSIDE: &[&str] = &["08", "HV", "58"];
+
+/// The result of refreshing materialized views.
+#[derive(Debug, Default)]
+struct RefreshNotes {
+    /// Notes for the record.
+    notes: Vec<String>,
+    /// How many could not be refreshed.
+    missing: u64,
+}
+
+/// Refreshes the materialized views. One that needs another server cannot be refreshed without a network, which is no fault of
+/// the backup.
+async fn refresh_all(deferred: &Deferred, client: &Client) -> std::result::Result<RefreshNotes, DrillFailure> {
+    let mut refreshed = RefreshNotes::default();
+    if deferred.refreshes.is_empty() {
+        return Ok(refreshed);
+    }
+    deferred.prepare(client).await?;
+    let outcome = refresh::refresh_all(client, &deferred.refreshes).await?;
+    for (view, tables) in outcome.with_tables {
+        refreshed.notes.push(format!("materialized view {view} writes rows into {tables} tables when it is refreshed"));
+    }
+    for (view, error) in &outcome.failed {
+        let code = error.code().map_or("", SqlState::code);
+        // A view on one that was not refreshed cannot be refreshed either.
+        let follows = code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE.code() && refreshed.missing > 0;
+        let said = error.as_db_error().map_or("", DbError::message);
+        let outside = OUTSIDE.iter().any(|class| code.starts_with(class)) || is_not_preloaded(said);
+        if !follows && !outside {
+            return Err(of_backup(refresh::cannot_refresh(view, error)));
+        }
+        refreshed.notes.push(format!("materialized view {view} is not refreshed: {}", reason(error)));
+        refreshed.missing += 1;
+    }
+    Ok(refreshed)
 }

@@ -12,7 +12,7 @@ use crate::catalogue::backup_table::archive_format;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::name::leading_id;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
-use crate::catalogue::records::verification::Depth;
+use crate::catalogue::records::Depth;
 use crate::catalogue::{self, Catalogue, Status};
 use crate::config::{Connection, Place};
 use crate::error::Result;
