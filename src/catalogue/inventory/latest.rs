@@ -38,7 +38,7 @@ impl Inventory {
                 (Status::Partial, Some(lacking)) => format!("is partial ({lacking}): name it by its id to use it"),
                 _ => "began in the future: a clock was wrong; name it by its id to use it".to_owned(),
             };
-            remarks.push(format!("{id} is taken; a newer backup, {newer_id}, {why}"));
+            remarks.push(format!("using {id}; a newer backup, {newer_id}, {why}"));
         }
         if found.whose == Whose::Likely {
             remarks.push(format!("{id} is of {}, the only one that has backups here", found.maker()));

@@ -30,7 +30,8 @@ fn finding(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
             newest.unwrap_or_default()
         ),
         format!(
-            "pgcellar restore {} --target-database NAME brings it back beside, and --force in its place; if it was on purpose: \
+            "pgcellar restore {} --target-database NAME restores it under another name, and --force in its place; if \
+             it was emptied on purpose: \
              pgcellar monitor acknowledge {database}; until then retention keeps that backup",
             before.id
         ),

@@ -121,7 +121,7 @@ where
 {
     if let Some(name) = &settings.misspelt_endpoint {
         let why =
-            format!("{name} is set, and pgcellar does not know it: without AWS_ENDPOINT_URL the bucket is Amazon's");
+            format!("{name} is set, which pgcellar does not support: without AWS_ENDPOINT_URL the bucket is Amazon's");
         return Error::new(Kind::Config, format!("cannot {} {what}: {why}", operation.verb))
             .hint(format!("rename {name} to AWS_ENDPOINT_URL, or unset it if Amazon is meant"));
     }
