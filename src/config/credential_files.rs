@@ -27,7 +27,7 @@ const IDENTITY: &str = "age-identity";
 pub struct CredentialProblem {
     /// Name of the credential, such as `db-password`.
     pub credential: String,
-    /// The file, and what is wrong with it.
+    /// The file, and its problem.
     pub what: String,
     /// The command that fixes it.
     pub mend: String,

@@ -32,7 +32,7 @@ pub struct Assignment {
 pub struct Fault {
     /// Line, counted from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The error in it.
     pub message: String,
 }
 

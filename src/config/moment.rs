@@ -119,7 +119,7 @@ mod tests {
             ("14", "UTC", "is no time"),
             ("2026-02-30 14:00", "UTC", "is no time"),
             ("23:59", "UTC", "is in the future: it is 2026-11-28 15:00:00 UTC now"),
-            ("2027-01-01 00:00", "UTC", "is yet to come"),
+            ("2027-01-01 00:00", "UTC", "is in the future"),
             ("2026-03-29 02:30", "Europe/Berlin", "does not exist"),
             ("2018-11-04 00:30", "America/Sao_Paulo", "does not exist"),
             ("2026-10-25 02:30", "Europe/Berlin", "it is 2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00"),

@@ -26,7 +26,7 @@ impl Inventory {
         Some(format!("{} is partial: {lacking}", printable(&found.manifest().id)))
     }
 
-    /// Remarks about a newer backup that `latest` skips, and about whose the selected one is.
+    /// Remarks about a newer backup that `latest` skips, and about the owner of the selected one.
     pub(super) fn of_latest(&self, found: &BackupCopies) -> Vec<String> {
         let id = printable(&found.manifest().id);
         let mut remarks = Vec::new();

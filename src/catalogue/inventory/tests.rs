@@ -206,7 +206,7 @@ fn a_good_local_copy_comes_first() {
         let choice = merged.resolve(asked("foo", None)).unwrap();
         assert_eq!((choice.copy.store.kind(), choice.remarks.len()), (expected, remarks), "{here:?} {there:?}");
         for remark in choice.remarks {
-            assert!(remark.contains("x.dump is missing") && remark.contains("s3 is taken"), "{remark}");
+            assert!(remark.contains("x.dump is missing") && remark.contains("using the copy in s3"), "{remark}");
         }
     }
 }

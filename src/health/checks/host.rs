@@ -108,7 +108,7 @@ fn not_loaded(name: &str, state: &str) -> (Level, String, String) {
     (level_of_kind(name), format!("{name} cannot run: it is {state}"), format!("systemctl status {name} shows why"))
 }
 
-/// Whoever switched off a whole instance meant it.
+/// A stopped target is only a warning: a whole instance is stopped on purpose.
 fn level_of_kind(name: &str) -> Level {
     if name.ends_with(".target") { Level::Warning } else { Level::Critical }
 }

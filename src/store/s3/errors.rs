@@ -33,7 +33,7 @@ pub const DELETE: Operation = Operation { verb: "delete", permission: "s3:Delete
 pub const LIST: Operation = Operation { verb: "list", permission: "s3:ListBucket" };
 /// Listing the buckets of an account.
 pub const BUCKETS: Operation = Operation { verb: "list", permission: "s3:ListAllMyBuckets" };
-/// Listing begun uploads.
+/// Listing unfinished uploads.
 pub const UPLOADS: Operation = Operation { verb: "list the uploads of", permission: "s3:ListBucketMultipartUploads" };
 /// Aborting an upload.
 pub const ABORT: Operation = Operation { verb: "abort the upload of", permission: "s3:AbortMultipartUpload" };

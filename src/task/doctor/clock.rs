@@ -69,9 +69,9 @@ mod tests {
     fn clocks_that_are_apart() {
         for (seconds, expected) in [
             (0, "OK       clock     server: its clock agrees with this host's"),
-            (5, "OK       clock     server: its clock is 5 s ahead of ours"),
-            (-6, "WARNING  clock     server: its clock is 6 s behind ours (let both"),
-            (7300, "WARNING  clock     server: its clock is 2 h ahead of ours (let both"),
+            (5, "OK       clock     server: its clock is 5 s ahead of this host's"),
+            (-6, "WARNING  clock     server: its clock is 6 s behind this host's (synchronize both"),
+            (7300, "WARNING  clock     server: its clock is 2 h ahead of this host's (synchronize both"),
         ] {
             let mut checks = Checks::new(DoctorPart::Clock);
             compare("server", SignedDuration::from_secs(seconds), &mut checks);
