@@ -94,7 +94,7 @@ impl Cron {
         let start = Date::constant(2000, 1, 1);
         match days_from(start, 1).take(SEARCHED_DAYS).any(|day| cron.has_day(day)) {
             true => Ok(cron),
-            false => Err(wrong("it has no run: its months have no such day".to_owned())),
+            false => Err(wrong("it never runs: its months have no such day".to_owned())),
         }
     }
 

@@ -282,7 +282,7 @@ impl Inventory {
         };
         let copy = group.best();
         let id = printable(&group.manifest().id);
-        let taken = format!("the copy in {} is taken", copy.store.kind());
+        let taken = format!("using the copy in {}", copy.store.kind());
         let better = |other: &&Backup| other.is_local() && !copy.is_local();
         let mut remarks: Vec<String> = group
             .copies()
@@ -334,11 +334,11 @@ impl Inventory {
         }
         let dump = self.unmanaged.iter().map(|file| &file.name).find(|name| name::leading_id(name) == Some(query.id));
         let hint = match self.others(query.database).any(|group| begins(&group.manifest().id, query.id)) {
-            true => {
-                "other instances have backups with this beginning, which need the complete id: pgcellar list --all-instances".to_owned()
-            }
+            true => "other instances have backups whose ids begin like this and must be given in full: pgcellar list \
+                 --all-instances"
+                .to_owned(),
             false => match dump.map(|name| printable(name)) {
-                Some(name) => format!("there is {name} without a manifest: pgcellar adopt {name} makes it a backup"),
+                Some(name) => format!("{name} has no manifest: pgcellar adopt {name} makes it a backup"),
                 None => "pgcellar list shows the backups".to_owned(),
             },
         };

@@ -51,7 +51,7 @@ pub struct Backup {
     pub status: Status,
     /// Result of the last verify.
     pub verification: Option<Verification>,
-    /// Why the record of the last verify cannot be read. It may have said that the backup is damaged.
+    /// Why the record of the last verify cannot be read. It may have recorded damage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification_error: Option<String>,
     /// The pin that keeps it from retention.

@@ -122,8 +122,8 @@ fn usage(script: &Script) -> String {
     let forms = script.forms.iter().map(|(form, replacement)| {
         format!("  {}{:width$}   is now: pgcellar{}\n", script.name, line(form), line(replacement))
     });
-    let all = if script.name == "aws" { "pgcellar does nothing else in the place of aws.\n" } else { "" };
-    format!("Usage:\n{}{all}pgcellar --help tells more.\n", forms.collect::<String>())
+    let all = if script.name == "aws" { "pgcellar replaces no other command of aws.\n" } else { "" };
+    format!("Usage:\n{}{all}See pgcellar --help.\n", forms.collect::<String>())
 }
 
 #[cfg(test)]

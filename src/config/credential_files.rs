@@ -27,7 +27,7 @@ const IDENTITY: &str = "age-identity";
 pub struct CredentialProblem {
     /// Name of the credential, such as `db-password`.
     pub credential: String,
-    /// The file, and what is wrong with it.
+    /// The file, and its problem.
     pub what: String,
     /// The command that fixes it.
     pub mend: String,
@@ -221,7 +221,7 @@ fn misplaced(instance: &str, credential: &str, content: Content) -> Option<Crede
             format!("{} && rm {path}", again(&path, instance, credential)),
         ),
         Content::Other => (
-            format!("{path} is not looked for: it is not encrypted, and its name lacks the ending .encrypted"),
+            format!("{path} is ignored: it is not encrypted, and its name lacks the ending .encrypted"),
             format!("{} <{path} && rm {path}", encrypt_command(instance, credential)),
         ),
     };
@@ -276,7 +276,7 @@ fn unknown_files(folder: &Path, instance: &str) -> Vec<CredentialProblem> {
         let shown = printable(&path.display().to_string());
         Some(CredentialProblem {
             credential: printable(rest),
-            what: format!("{shown} is not looked for: there is no credential of this name"),
+            what: format!("{shown} is ignored: no credential has this name"),
             mend: format!("is {meant} meant? The names are {}", names().collect::<Vec<_>>().join(", ")),
             is_harmless: true,
         })

@@ -32,7 +32,7 @@ pub struct Assignment {
 pub struct Fault {
     /// Line, counted from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The error in it.
     pub message: String,
 }
 
@@ -74,7 +74,7 @@ pub fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::from(rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
     match file.metadata()?.is_file() {
         true => no_more_than_a_mebibyte(file),
-        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file")),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a file")),
     }
 }
 
@@ -197,7 +197,7 @@ impl Parser {
             _ if line_end(letter) => {
                 self.key.clear();
                 // The line may be part of a secret, and is not shown.
-                self.fault("the line is no assignment VARIABLE=VALUE, and systemd ignores it");
+                self.fault("the line is not an assignment VARIABLE=VALUE, and systemd ignores it");
                 State::PreKey
             }
             _ => {
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn lines_that_systemd_ignores_are_faults() {
         let cases = [
-            ("DB_NAME shop\nA=1", 1, "no assignment"),
+            ("DB_NAME shop\nA=1", 1, "not an assignment"),
             ("A=1\nexport B=2\n", 2, "'export' belongs to the shell"),
             ("A=1\n\n1B=2", 3, "not a valid name"),
             ("A=1\nB='open\nC=3\n", 2, "not closed"),

@@ -28,7 +28,7 @@ pub fn of(text: &str, zone: &TimeZone, now: Timestamp) -> Result<Timestamp> {
         }
     };
     match at > now {
-        true => Err(wrong(format!("is yet to come: it is {} now", second(now, zone))).hint(FORMS)),
+        true => Err(wrong(format!("is in the future: it is {} now", second(now, zone))).hint(FORMS)),
         false => Ok(at),
     }
 }
@@ -68,13 +68,15 @@ fn by_clock(civil: DateTime, abbreviation: Option<&str>, zone: &TimeZone) -> std
         |at: &Timestamp| abbreviation.is_none_or(|word| at.to_zoned(zone.clone()).strftime("%Z").to_string() == word);
     let offset = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
     match shown.offset() {
-        AmbiguousOffset::Gap { .. } => Err(format!("never was: the clocks of {place} were put forward over it")),
+        AmbiguousOffset::Gap { .. } => Err(format!("does not exist: the clocks of {place} were put forward over it")),
         _ if !named(&earlier) && !named(&later) => {
-            Err(format!("has another zone than TZ, which is {place}: write the offset, as in {}", offset(earlier)))
+            Err(format!("is in another zone than TZ, which is {place}: write the offset, as in {}", offset(earlier)))
         }
-        AmbiguousOffset::Fold { .. } if named(&earlier) && named(&later) => {
-            Err(format!("came twice by the clocks of {place}: it is {} or {}", offset(earlier), offset(later)))
-        }
+        AmbiguousOffset::Fold { .. } if named(&earlier) && named(&later) => Err(format!(
+            "is ambiguous, because the clocks of {place} showed it twice: it is {} or {}",
+            offset(earlier),
+            offset(later)
+        )),
         _ => Ok(if named(&earlier) { earlier } else { later }),
     }
 }
@@ -116,10 +118,10 @@ mod tests {
             ("2026-11-28", "UTC", "is no time"),
             ("14", "UTC", "is no time"),
             ("2026-02-30 14:00", "UTC", "is no time"),
-            ("23:59", "UTC", "is yet to come: it is 2026-11-28 15:00:00 UTC now"),
-            ("2027-01-01 00:00", "UTC", "is yet to come"),
-            ("2026-03-29 02:30", "Europe/Berlin", "never was"),
-            ("2018-11-04 00:30", "America/Sao_Paulo", "never was"),
+            ("23:59", "UTC", "is in the future: it is 2026-11-28 15:00:00 UTC now"),
+            ("2027-01-01 00:00", "UTC", "is in the future"),
+            ("2026-03-29 02:30", "Europe/Berlin", "does not exist"),
+            ("2018-11-04 00:30", "America/Sao_Paulo", "does not exist"),
             ("2026-10-25 02:30", "Europe/Berlin", "it is 2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00"),
             ("2026-11-27 14:00 EST", "Europe/Berlin", "write the offset, as in 2026-11-27T14:00:00+01:00"),
         ] {

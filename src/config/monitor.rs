@@ -135,7 +135,7 @@ fn free(text: &str) -> Result<MinFree> {
 fn deviation(text: &str) -> Result<Option<f64>> {
     match text.trim().parse::<f64>() {
         Ok(spreads) if (0.0..=1e6).contains(&spreads) => Ok(Some(spreads).filter(|spreads| *spreads > 0.0)),
-        _ => Err(wrong("MONITOR_MAX_DEVIATION (--max-deviation)", text, "a number from 0 on, such as 8")),
+        _ => Err(wrong("MONITOR_MAX_DEVIATION (--max-deviation)", text, "a number from 0, such as 8")),
     }
 }
 

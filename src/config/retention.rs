@@ -265,7 +265,7 @@ pub fn zone(text: Option<&str>) -> Result<TimeZone> {
     })
 }
 
-/// The zone by whose clocks people are told times: that of `TZ`, or else the system's. A wrong one costs no message.
+/// The zone in which times are shown: that of `TZ`, or else the system's. An invalid one is not reported here.
 pub fn local_zone() -> TimeZone {
     let text = std::env::var("TZ").ok().filter(|text| !text.is_empty());
     zone(text.as_deref()).unwrap_or(TimeZone::UTC)

@@ -233,7 +233,7 @@ fn rate(text: &str) -> Result<u64> {
     };
     let bytes = digits.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
     bytes.filter(|bytes| *bytes >= 1 << 10).ok_or_else(|| {
-        wrong("BACKUP_S3_RATE_LIMIT (--s3-rate-limit)", text, "bytes per second from 1K on, such as 500K, 10M or 1G")
+        wrong("BACKUP_S3_RATE_LIMIT (--s3-rate-limit)", text, "bytes per second, at least 1K, such as 500K, 10M or 1G")
     })
 }
 

@@ -10,7 +10,7 @@ mod tests;
 mod text;
 
 /// Why an object with such a name, in a dump without an encoding, is not compared.
-const NO_TEXT: &str = "its name has bytes that are no text";
+const NO_TEXT: &str = "its name has bytes that are not valid text";
 
 /// Most ranges of large objects that are named.
 const RANGES: usize = 1000;

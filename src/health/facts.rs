@@ -193,7 +193,7 @@ pub enum State {
     Good,
     /// Data are missing: options left them out, or tables were rewritten when the dump began.
     Partial,
-    /// What is wrong with its files.
+    /// The problems of its files.
     Damaged(Vec<String>),
 }
 

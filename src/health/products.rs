@@ -13,12 +13,12 @@ pub fn message(product: &Product, zone: &TimeZone) -> String {
     match product.what {
         What::Loading => format!("a restore into {of} loads the database {name}{}", since("since")),
         What::Unfinished => {
-            format!("the database {name} is left from a restore into {of} that was killed{}", since("begun"))
+            format!("the database {name} is left over from a killed restore into {of}{}", since("started"))
         }
         What::Replaced => {
-            format!("the database {name} is what {of} was until a restore took its place{}", since("at"))
+            format!("the database {name} is the former {of}, which a restore replaced{}", since("at"))
         }
-        What::Copy => format!("the database {name} is by its name a restored copy of {of}"),
+        What::Copy => format!("the database {name} is a restored copy of {of} by its name"),
     }
 }
 
@@ -28,11 +28,12 @@ pub fn hint(product: &Product) -> String {
     match product.what {
         What::Loading => "wait until it has ended".to_owned(),
         What::Unfinished => format!(
-            "drop it: DROP DATABASE {name} WITH (FORCE); the next restore into {} does so where it is certain",
+            "drop it: DROP DATABASE {name} WITH (FORCE); the next restore into {} drops it if it is provably a \
+             leftover",
             quoted(&product.of)
         ),
         What::Replaced | What::Copy => format!(
-            "when it is not needed any more, drop it: DROP DATABASE {name}; to keep it without backups, name it in \
+            "when it is no longer needed, drop it: DROP DATABASE {name}; to keep it without backups, name it in \
              BACKUP_EXCLUDE_DATABASES"
         ),
     }
@@ -50,15 +51,16 @@ mod tests {
         for (name, words, todo) in [
             (
                 "shop_replaced_20231231_020000",
-                "'shop_replaced_20231231_020000' is what 'shop' was until a restore took its place (at 2023-12-31 03:00 CET)",
+                "'shop_replaced_20231231_020000' is the former 'shop', which a restore replaced (at 2023-12-31 03:00 \
+                 CET)",
                 "DROP DATABASE \"shop_replaced_20231231_020000\";",
             ),
             (
                 "shop_restoring_20231231_020000",
-                "left from a restore into 'shop' that was killed (begun 2023-12-31 03:00 CET)",
+                "left over from a killed restore into 'shop' (started 2023-12-31 03:00 CET)",
                 "DROP DATABASE \"shop_restoring_20231231_020000\" WITH (FORCE)",
             ),
-            ("shop_restored", "by its name a restored copy of 'shop'", "DROP DATABASE \"shop_restored\";"),
+            ("shop_restored", "a restored copy of 'shop' by its name", "DROP DATABASE \"shop_restored\";"),
         ] {
             let product = by_name(name, &all).unwrap();
             let (message, hint) = (message(&product, &berlin), hint(&product));

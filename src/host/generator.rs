@@ -167,7 +167,7 @@ fn timers<A: Fn(&[String]) -> Result<()>>(
         let schedule = file.get(variable).filter(|text| !calendar::cron::without_comment(text).is_empty());
         if schedule.is_some_and(|text| calendar::cron::without_comment(text) != text.trim()) {
             let why =
-                "the text behind # is taken as a comment; systemd itself knows comments only on lines of their own";
+                "the text behind # is taken as a comment; systemd itself accepts comments only on lines of their own";
             source.complain(complaints, format!("{variable}: {why}"));
         }
         let (mut timer, mut text) = (String::new(), task.default);

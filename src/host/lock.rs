@@ -76,7 +76,7 @@ impl Lock {
             Err(TryLockError::WouldBlock) => return Err(locked(&mut file, what)),
             Err(TryLockError::Error(error)) => {
                 return Err(Error::new(Kind::System, format!("cannot lock {}: {error}", path.display()))
-                    .hint("the file system must know flock(2); NFS does since version 4"));
+                    .hint("the file system must support flock(2); NFS does since version 4"));
             }
         }
         let holder = format!("pgcellar {task}, process {}, since {:.0}\n", std::process::id(), Timestamp::now());

@@ -45,7 +45,7 @@ impl Ping {
     /// Pings to a URL, or none. A wrong setting stops no backup: no ping arrives, and so the service raises the alarm.
     pub fn new(url: Result<Option<PingUrl>>) -> Self {
         let url = url.unwrap_or_else(|error| {
-            log::error!("there will be no ping: {error}");
+            log::error!("no ping is sent: {error}");
             None
         });
         Ping { url, started: AtomicBool::new(false), without_lines: false }

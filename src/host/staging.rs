@@ -100,7 +100,7 @@ pub fn must_be_in_memory(path: &Path, setting: &str) -> Result<()> {
             Kind::Config,
             format!("{} is on a disk, and would hold plain bytes of an encrypted backup", path.display()),
         )
-        .hint(format!("mount a tmpfs there, or set {setting}; the custom and plain formats need no such place"))),
+        .hint(format!("mount a tmpfs there, or set {setting}; the custom and plain formats need no such folder"))),
     }
 }
 

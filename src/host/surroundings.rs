@@ -111,7 +111,10 @@ impl Surroundings {
         let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         if let Some(folder) = folders.iter().find(|folder| !is_for_backups(folder)) {
             let own = "set BACKUP_DIR to a folder of pgcellar's own, made by install -d";
-            return format!("{} belongs to others: {own} -o {user} -g {group} -m 700 FOLDER", folder.display());
+            return format!(
+                "other users may have files in {}: {own} -o {user} -g {group} -m 700 FOLDER",
+                folder.display()
+            );
         }
         let shown: Vec<String> = folders.iter().map(|folder| path_word(folder)).collect();
         let chown = format!("chown -R {user}:{group} {}", shown.join(" "));
@@ -132,7 +135,8 @@ impl Surroundings {
         match self {
             Surroundings::Container(_) | Surroundings::Job => {
                 format!(
-                    "start the container anew with the volume of {folder} mounted without :ro (read_only in a compose file)"
+                    "create the container again with the volume of {folder} mounted without :ro (read_only in a \
+                     compose file)"
                 )
             }
             Surroundings::Pod(_) => {

@@ -49,7 +49,7 @@ fn command(units: impl IntoIterator<Item = String>, properties: &str) -> Command
 fn answered(output: Option<std::process::Output>) -> Vec<UnitProperties> {
     output.map_or_else(
         || {
-            log::debug!("systemctl show cannot be asked");
+            log::debug!("systemctl show does not answer");
             Vec::new()
         },
         |output| parse(&String::from_utf8_lossy(&output.stdout)),

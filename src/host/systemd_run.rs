@@ -142,7 +142,7 @@ fn explained(code: Option<u8>, program: ProgramOutcome, unit: &TransientUnit<'_>
         // systemd-run has printed the reason.
         (ProgramOutcome::NotStarted, ..) => failed(
             format!("systemd rejected {name}"),
-            "the lines above say why; a drop-in for the task's unit holds for this call too".to_owned(),
+            "the lines above say why; a drop-in for the task's unit applies to this call too".to_owned(),
         ),
     }
 }

@@ -29,7 +29,7 @@ const RUNTIME_MASKS: &str = "/run/systemd/system";
 pub struct Unit {
     /// Name.
     pub name: String,
-    /// What is wrong with it.
+    /// Its problem.
     pub trouble: UnitTrouble,
 }
 
@@ -45,7 +45,7 @@ impl Unit {
     }
 }
 
-/// What is wrong with a unit.
+/// A problem of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnitTrouble {

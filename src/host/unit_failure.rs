@@ -80,15 +80,15 @@ fn hint(status: u16, instance: &str) -> String {
     match status {
         203 => format!(
             "is a variable in /etc/pgcellar/{instance}.env larger than 128 KiB, which no program can be started with? pgcellar config \
-             check -i {instance} names it. Else the package is not installed as a whole: install it again"
+             check -i {instance} names it. If not, the package is incomplete: reinstall it"
         ),
         204 => "free memory, or give the unit more (MemoryMax=)".to_owned(),
         216 | 217 => "systemd-sysusers makes the user and the group that the package needs".to_owned(),
         226 => format!(
             "a folder that the unit names (ReadWritePaths= and the like) is missing, or this host or container permits no \
-             namespaces: systemctl cat 'pgcellar-*@{instance}.service' shows what is asked for"
+             namespaces: systemctl cat 'pgcellar-*@{instance}.service' shows its settings"
         ),
-        233 | 238 => "is that file system full or read-only, or does something else lie there?".to_owned(),
+        233 | 238 => "is that file system full or read-only, or is something else at that path?".to_owned(),
         243 => credentials_hint(instance),
         _ => format!("journalctl -u 'pgcellar-*@{instance}.service' has systemd's reason"),
     }
@@ -96,9 +96,7 @@ fn hint(status: u16, instance: &str) -> String {
 
 /// What to do about credentials that systemd could not load.
 pub fn credentials_hint(instance: &str) -> String {
-    format!(
-        "as root, pgcellar config check -i {instance} names the file, what is wrong with it and the command that repairs it"
-    )
+    format!("as root, pgcellar config check -i {instance} names the file, its error and the command that repairs it")
 }
 
 /// What systemd's result of a unit (`Result=` in `org.freedesktop.systemd1(5)`, `$SERVICE_RESULT` in `systemd.exec(5)`)
@@ -107,11 +105,14 @@ pub fn of_result(result: &str, instance: &str) -> Option<UnitFailure> {
     let (what, hint) = match result {
         "resources" => (
             "systemd could not start it (resources)".to_owned(),
-            format!("is /etc/pgcellar/{instance}.env there, and UTF-8? pgcellar config check -i {instance} reads it"),
+            format!(
+                "does /etc/pgcellar/{instance}.env exist, and is it UTF-8? pgcellar config check -i {instance} shows \
+                 its errors"
+            ),
         ),
         "start-limit-hit" => (
             "systemd did not start it, because it was started too often (start-limit-hit)".to_owned(),
-            "systemctl reset-failed, once the reason of the runs before is gone".to_owned(),
+            "systemctl reset-failed, once the cause of the earlier failures is removed".to_owned(),
         ),
         "exec-condition" | "protocol" => (
             format!("systemd could not run it ({result})"),

@@ -47,7 +47,7 @@ pub(super) fn encoder(method: Method, level: i32) -> io::Result<Option<Encoder>>
 }
 
 fn gzip(level: i32) -> io::Result<Encoder> {
-    let level = CompressionLvl::new(level).map_err(|_| io::Error::other("libdeflate does not take this level"))?;
+    let level = CompressionLvl::new(level).map_err(|_| io::Error::other("libdeflate does not support this level"))?;
     let mut compressor = libdeflater::Compressor::new(level);
     Ok(Box::new(move |input, output| {
         let bound = compressor.gzip_compress_bound(input.len());

@@ -95,7 +95,9 @@ fn ssh_identity<'a>(begin: &str, rest: impl Iterator<Item = &'a str>, number: us
         Ok(age::ssh::Identity::Encrypted(_)) => {
             "has a passphrase, which pgcellar cannot ask for (make a copy without one: ssh-keygen -p)"
         }
-        Ok(age::ssh::Identity::Unsupported(_)) => "is of a type that age does not take (ssh-ed25519 and ssh-rsa)",
+        Ok(age::ssh::Identity::Unsupported(_)) => {
+            "is of a type that age does not support (it supports ssh-ed25519 and ssh-rsa)"
+        }
         Err(_) => "cannot be read: it is damaged, or not an OpenSSH private key",
     };
     Err(invalid(format!("the SSH key at line {number} of the age identity file {why}")))

@@ -107,9 +107,11 @@ fn ssh_recipient(item: &str) -> io::Result<age::ssh::Recipient> {
         Ok(recipient) if recipient.to_string().trim_end_matches('=') == bare.trim_end_matches('=') => {
             return Ok(recipient);
         }
-        Err(Problem::RsaModulusTooLarge) => "its RSA key has more than 4096 bits, which age does not take".to_owned(),
+        Err(Problem::RsaModulusTooLarge) => {
+            "its RSA key has more than 4096 bits, which age does not support".to_owned()
+        }
         Err(Problem::RsaModulusTooSmall) => "its RSA key has fewer than 2048 bits, which is too weak".to_owned(),
-        Err(Problem::Unsupported(kind)) => format!("age does not take keys of type {kind}"),
+        Err(Problem::Unsupported(kind)) => format!("age does not support keys of type {kind}"),
         Ok(_) | Err(_) => "its key is incomplete or mistyped".to_owned(),
     };
     Err(invalid(format!("{} is not an age recipient: {why}", shorten(item))))

@@ -102,6 +102,6 @@ impl FromStr for Method {
         Self::ALL
             .into_iter()
             .find(|method| method.name() == name)
-            .ok_or_else(|| format!("no compression is called {name:?} (there are none, gzip, bzip2, xz and zstd)"))
+            .ok_or_else(|| format!("{name:?} is not a compression method (none, gzip, bzip2, xz or zstd)"))
     }
 }

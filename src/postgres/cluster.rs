@@ -176,7 +176,7 @@ async fn initdb(plan: Plan<'_>, data: &PathBuf, stop: &Stop) -> Result<()> {
         }
         made = child.succeed() => made.map(drop).map_err(|error| match error.kind() {
             Kind::CannotWrite => error,
-            _ => Error::new(Kind::System, error.message()).context("the throwaway cluster cannot be made"),
+            _ => Error::new(Kind::System, error.message()).context("the throwaway cluster cannot be created"),
         }),
     }
 }

@@ -27,7 +27,7 @@ const LISTED: usize = 20;
 pub async fn expected(archive: &Arc<Archive>, part: Option<&Selection>, stop: &Stop) -> Result<Option<Fingerprints>> {
     let all = match read_fingerprints(archive, stop).await {
         Err(error) if matches!(error.kind(), Kind::Data | Kind::Missing) => {
-            log::warn!("{error}: what comes back is not compared with the backup's fingerprints");
+            log::warn!("{error}: the restored data is not compared with the backup's fingerprints");
             return Ok(None);
         }
         read => read?,
@@ -121,8 +121,7 @@ fn outcome(comparison: &Comparison, name: &str) -> Result<()> {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    let message =
-        format!("the new database does not hold what the backup's fingerprints say: {}{more}", named.join("; "));
+    let message = format!("the new database differs from the backup's fingerprints: {}{more}", named.join("; "));
     Err(Error::new(Kind::Data, message).hint(differing(name)))
 }
 
@@ -130,10 +129,10 @@ fn outcome(comparison: &Comparison, name: &str) -> Result<()> {
 fn differing(name: &str) -> String {
     let name = printable(name);
     format!(
-        "keep the backup; pgcellar verify {name} tells whether its bytes are damaged. If they are not, something on the server \
-         has changed what was loaded, such as an extension, an event trigger or another version: pgcellar restore {name} \
-         --keep-going --target-database NAME keeps what comes back, so that it can be compared; report what nothing of yours \
-         explains"
+        "keep the backup; pgcellar verify {name} checks whether its bytes are damaged. If not, something on the server \
+         has changed the loaded data, such as an extension, an event trigger or another version: pgcellar restore \
+         {name} --keep-going --target-database NAME keeps the restored data for a comparison; report a difference \
+         that nothing of your own explains"
     )
 }
 

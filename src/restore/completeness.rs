@@ -56,8 +56,7 @@ pub fn must_be_none(missing: &[String]) -> Result<()> {
     };
     let message =
         format!("the archive was loaded without an error, and yet the new database lacks {}{more}", named.join(", "));
-    Err(Error::new(Kind::Data, message)
-        .hint("does an event trigger or a hook on the server keep them from being made?"))
+    Err(Error::new(Kind::Data, message).hint("does an event trigger or a hook on the server prevent their creation?"))
 }
 
 /// Those of these entries whose objects the database lacks, and those that make no object of their own: these can be

@@ -149,7 +149,7 @@ impl NewDatabase {
         let client = server.client();
         begin(client).await?;
         self.apply(client, &parameters(&self.name, properties)).await?;
-        client.batch_execute("SAVEPOINT rehearsal").await.map_err(failed("a transaction cannot go on"))?;
+        client.batch_execute("SAVEPOINT rehearsal").await.map_err(failed("a transaction cannot be continued"))?;
         // With --keep-going a refused property does not keep the load from starting.
         if self.options.faults.is_none() {
             self.apply(client, &statements(&self.name, properties, self.options.left_out)?).await?;
@@ -309,7 +309,7 @@ impl NewDatabase {
 }
 
 async fn begin(client: &Client) -> Result<()> {
-    client.batch_execute("BEGIN").await.map_err(failed("a transaction cannot be begun"))
+    client.batch_execute("BEGIN").await.map_err(failed("a transaction cannot be started"))
 }
 
 /// How messages about a security label begin. A label without its provider is refused as an invalid value.
@@ -329,13 +329,13 @@ fn cannot_create(target: &str, error: &tokio_postgres::Error) -> Error {
     let message = format!("a database for '{}' cannot be made: {why}", target.escape_debug());
     match error.code() {
         Some(code) if *code == SqlState::DUPLICATE_DATABASE => {
-            Error::new(Kind::TryAgain, message).hint("another restore was begun in the same second")
+            Error::new(Kind::TryAgain, message).hint("another restore was started in the same second")
         }
         Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
             Error::new(Kind::NotPermitted, message).hint("name another role with --username")
         }
         Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {
-            Error::new(Kind::NotPermitted, message).hint("a standby takes no restore: connect to its primary")
+            Error::new(Kind::NotPermitted, message).hint("a standby is read-only: connect to its primary")
         }
         Some(code) if *code == SqlState::DISK_FULL => {
             Error::new(Kind::CannotWrite, message).hint("free space on the server")

@@ -57,7 +57,7 @@ fn complete(
         match details {
             Ok(details) => manifest.reveal(details),
             Err(error) if lenient && matches!(error.kind(), Kind::Data | Kind::Missing) => {
-                log::warn!("{}: going on without {}", error.message(), LACKING);
+                log::warn!("{}: continuing without {}", error.message(), LACKING);
             }
             Err(error) => return Err(error),
         }
@@ -86,7 +86,7 @@ fn advise_keep_going(error: Error) -> Error {
     match error.kind() {
         Kind::Data => error.hint(
             "restore --keep-going restores the archive into a new database without them; another copy may be whole: \
-             pgcellar verify tells",
+             pgcellar verify checks all copies",
         ),
         _ => error,
     }

@@ -84,7 +84,7 @@ fn stage(archive: &Archive, requested: Option<&Path>, moved: &Counter, stop: &St
     let work = &work;
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..AT_ONCE).map(|at| scope.spawn(move || work(at == 0))).collect();
-        let broken = || Err(Error::new(Kind::Internal, "a thread broke down"));
+        let broken = || Err(Error::new(Kind::Internal, "a thread panicked"));
         // Waits for all of them, and returns the first error.
         let done: Vec<Result<()>> = workers.into_iter().map(|one| one.join().unwrap_or_else(|_| broken())).collect();
         done.into_iter().collect::<Result<()>>()

@@ -71,11 +71,11 @@ async fn drop_or_log_replaced(
     let was_empty = run.settings.replace_empty && replaced.is_empty(server, kept).await;
     if run.settings.drop_replaced || was_empty {
         replaced.drop_kept(server, kept).await?;
-        log::info!("dropped the database that was {} before", replaced.shown());
+        log::info!("dropped the replaced database {}", replaced.shown());
     } else {
         log::info!(
             PGCELLAR_DATABASE = run.target, PGCELLAR_REPLACED = kept;
-            "the database that was {} before is kept as '{}'; when it is not needed any more: DROP DATABASE {}",
+            "the replaced database {} is kept as '{}'; when it is no longer needed: DROP DATABASE {}",
             replaced.shown(),
             kept.escape_debug(),
             identifier(kept)
@@ -102,7 +102,7 @@ fn report_skipped(run: &RestoreRun<'_>) -> Result<()> {
     let (id, target) = (&run.archive.name, run.target.escape_debug());
     let errors = if all == 1 { "error" } else { "errors" };
     Err(Error::new(Kind::Data, format!("{id} was restored into '{target}' with {all} {errors}{more}"))
-        .hint("what the errors name is missing or empty there: make it by hand"))
+        .hint("what the errors name is missing or empty there: create it by hand"))
 }
 
 /// What a partial backup lacks, in words.

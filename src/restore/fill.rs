@@ -204,7 +204,7 @@ fn log_how_computed(run: &RestoreRun<'_>, views: usize) {
     } else if run.archive.properties.session_parameters.is_empty() {
         log::warn!(
             "{views}: not compared: it is not known with which TimeZone and other parameters they were computed where the \
-             backup was made; refresh them again if this server's are others"
+             backup was made; refresh them again if this server's differ"
         );
     } else {
         log::info!("{views} computed from these rows, with the parameters of the database that was backed up");

@@ -35,7 +35,7 @@ pub async fn archive(dump: Dump, server: &TargetServer, replaced: Option<&Replac
     fit(&dump, &whole)?;
     let entries = std::mem::take(&mut dump.properties);
     for statement in &entries.unparsed {
-        log::warn!("{}: a statement about the database is not understood, and is left out: {statement}", dump.name);
+        log::warn!("{}: a statement about the database cannot be parsed, and is left out: {statement}", dump.name);
     }
     let properties =
         complete(&dump.name, entries.complete(DatabaseProperties::unknown()), server, replaced, stop).await?;
@@ -53,14 +53,16 @@ pub async fn complete(
 ) -> Result<DatabaseProperties> {
     if let (false, Some(old)) = (properties.are_known(), replaced) {
         log::info!(
-            "{name} does not tell the database's encoding, locale, owner, privileges and settings: those of {} are kept",
+            "{name} does not record the database's encoding, locale, owner, privileges and settings: those of {} are \
+             kept",
             old.shown()
         );
         return stop.or(old.properties(server)).await;
     }
     if !properties.are_known() {
         log::warn!(
-            "{name} does not tell the database's encoding, locale, owner, privileges and settings: the server's defaults are used"
+            "{name} does not record the database's encoding, locale, owner, privileges and settings: the server's \
+             defaults are used"
         );
     }
     Ok(properties.complete(stop.or(defaults(server.client(), server.major, &server.role)).await?))

@@ -166,7 +166,7 @@ impl Globals {
 /// Checks that our role may make roles; `NotPermitted` if not.
 pub async fn may_make(server: &TargetServer, lacking: &[String]) -> Result<()> {
     let query = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user";
-    let row = server.client().query_one(query, &[]).await.map_err(failed("our own role cannot be read"))?;
+    let row = server.client().query_one(query, &[]).await.map_err(failed("the current role cannot be read"))?;
     if lacking.is_empty() || get(&row, 0)? {
         return Ok(());
     }

@@ -124,8 +124,8 @@ async fn lc_monetary(expected: Option<&Fingerprints>, server: &TargetServer) -> 
         return Ok(Some(locale.to_owned()));
     }
     log::warn!(
-        "the server's host lacks the locale '{}', in which amounts of money were written: if there are any, they may be \
-         refused, or come back as others",
+        "the server's host lacks the locale '{}', in which amounts of money were written: if there are any, they may \
+         be refused, or restored as other amounts",
         locale.escape_debug()
     );
     Ok(None)

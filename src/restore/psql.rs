@@ -274,7 +274,7 @@ fn judge(load: &Load<'_>, command: &Command, error: &tokio_postgres::Error) -> R
     let (what, why) = (shown(command), reason(error));
     let Some(code) = error.code() else {
         let message = format!("the script failed at line {}: {why} | {what}", command.line);
-        return Err(Error::new(Kind::Unavailable, message).hint("the server broke off; look at its log"));
+        return Err(Error::new(Kind::Unavailable, message).hint("the server closed the connection; see its log"));
     };
     let excused = match command.excuse {
         Some(Excuse::Missing) => MISSING.contains(code),
@@ -306,14 +306,14 @@ fn failure(command: &Command, code: &SqlState, why: &str, what: &str) -> Error {
     } else if *code == SqlState::DISK_FULL {
         (Kind::CannotWrite, "free space on the server, and restore again")
     } else if OVER.contains(code) {
-        (Kind::Unavailable, "the server broke off; look at its log")
+        (Kind::Unavailable, "the server closed the connection; see its log")
     } else if is_not_preloaded(why) {
         (
             Kind::Missing,
             "add the library that it names to shared_preload_libraries of the server, restart it, and restore again",
         )
     } else {
-        (Kind::Data, "--keep-going goes on after it, into a new database")
+        (Kind::Data, "--keep-going continues after it, into a new database")
     };
     Error::new(kind, format!("the script failed at line {}: {why} | {what}", command.line)).hint(hint)
 }

@@ -167,7 +167,7 @@ pub fn cannot_refresh(view: &str, error: &ServerError) -> Error {
     let message = format!("materialized view {view} cannot be refreshed: {}", reason(error));
     match error.code() {
         Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Error::new(Kind::NotPermitted, message),
-        None => Error::new(Kind::Unavailable, message).hint("look at the server's log"),
+        None => Error::new(Kind::Unavailable, message).hint("see the server's log"),
         Some(_) => Error::new(Kind::Data, message),
     }
 }

@@ -51,15 +51,15 @@ pub fn judge(name: &str, script: &Script, damaged: impl Fn(&str, &str) -> Error)
 fn remedy(finding: Found) -> &'static str {
     match finding {
         Found::Connect | Found::CreateDatabase | Found::DropDatabase => {
-            "it was made with pg_dump --create (-C), and would leave the new database, or drop the old one: dump without \
-             --create, or take out of it what is about the database itself, and restore the rest"
+            "it was made with pg_dump --create (-C), and would leave the new database, or drop the old one: dump \
+             without --create, or remove the statements about the database itself, and restore the rest"
         }
         Found::Database => {
-            "pg_dump --create (-C) wrote it, and it would change a database that exists: take it out of the script"
+            "pg_dump --create (-C) wrote it, and it would change a database that exists: remove it from the script"
         }
-        Found::Server => "it would change the whole server: run it by hand, and take it out of the script",
-        Found::Command => "psql would run it: read the script, and take it out",
-        Found::Nul | Found::LongDollarTag => "pg_dump writes no such thing: is there another copy, or an older dump?",
+        Found::Server => "it would change the whole server: run it by hand, and remove it from the script",
+        Found::Command => "psql would run it: read the script, and remove it",
+        Found::Nul | Found::LongDollarTag => "pg_dump does not write this: is there another copy, or an older dump?",
     }
 }
 

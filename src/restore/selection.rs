@@ -298,8 +298,8 @@ pub fn explain(archive: &Archive, part: Option<&Selection>, error: Error) -> Err
             "the part depends on objects outside of it: name that schema too, or restore the whole backup".to_owned()
         }
         (None, Some(manifest)) => format!(
-            "pg_dump's options have left out what the backup needs ({}): pg_restore loads it into a database that has that; \
-             later backups have an extension by --extension=NAME, and a schema by --schema=NAME",
+            "pg_dump's options have left out what the backup needs ({}): pg_restore loads it into a database that has \
+             these; --extension=NAME includes an extension in later backups, and --schema=NAME a schema",
             manifest.dump_options.join(" ")
         ),
         (None, None) => return error,

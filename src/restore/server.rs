@@ -303,7 +303,7 @@ fn quoted(names: &[String]) -> String {
 pub fn exists(target: &str) -> Error {
     Error::new(
         Kind::CannotWrite,
-        format!("the database '{}' exists already, and is left as it is", target.escape_debug()),
+        format!("the database '{}' exists already, and is not replaced", target.escape_debug()),
     )
     .hint("name another one with --target-database, or have it replaced with --force (FORCE_RESTORE=true)")
 }

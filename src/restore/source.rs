@@ -88,7 +88,7 @@ impl RestoreSource {
             RestoreSource::Dump(dump) => {
                 let by_name = name::leading_id(&dump.key).map(name::database);
                 dump.database.clone().or(by_name).ok_or_else(|| {
-                    Error::new(Kind::Usage, format!("{} does not tell which database it is of", dump.name))
+                    Error::new(Kind::Usage, format!("{} does not name its database", dump.name))
                         .hint("name the database to make with --target-database")
                 })
             }
@@ -192,7 +192,7 @@ impl NamedPath {
         let metadata = path.metadata().map_err(cannot_read)?;
         if !metadata.is_file() && !metadata.is_dir() {
             return Err(Error::new(Kind::Usage, format!("{called} is neither a file nor a folder"))
-                .hint("a dump is read more than once: put it into a file first"));
+                .hint("a dump is read more than once: write it to a file first"));
         }
         if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| TOCS.contains(&name)) {
             path.pop();
@@ -287,7 +287,7 @@ fn by_id(id: &str, stores: &[Arc<dyn Store>], settings: &RestoreSettings) -> Res
     }
     let manifest = whole(choice.copy)?;
     for unread in &inventory.unread {
-        log::warn!("{}: going on without what is there", printable(&unread.error.to_string()));
+        log::warn!("{}: continuing without its backups", printable(&unread.error.to_string()));
     }
     for remark in &choice.remarks {
         log::warn!("{}", printable(remark));
@@ -311,7 +311,7 @@ fn whole(backup: &Backup) -> Result<Manifest> {
         return Ok(manifest.clone());
     }
     let message = format!("the backup {} is damaged: {}", manifest.id, backup.faults().join("; "));
-    Err(Error::new(Kind::Data, message).hint("pgcellar list shows the others; verify it again if it was mended"))
+    Err(Error::new(Kind::Data, message).hint("pgcellar list shows the others; verify it again if it was repaired"))
 }
 
 /// The file of this name in the current folder or in the folder of the backups.

@@ -156,7 +156,7 @@ pub trait Store: Send + Sync {
     /// Reads the temporary object of a key. If there is none, the error is `Kind::Missing`.
     fn read_partial(&self, key: &str) -> Result<Vec<u8>>;
 
-    /// Removes what is incomplete of a key: its temporary object or folder, and its begun uploads.
+    /// Removes what is incomplete of a key: its temporary object or folder, and its unfinished uploads.
     fn discard(&self, key: &str) -> Result<()>;
 
     /// Whether the metadata of the object say that this instance wrote it. Always false in a store without metadata.

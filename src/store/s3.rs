@@ -1,6 +1,6 @@
 //! A bucket as a store: multipart uploads that are completed at commit, and conditional writes.
 //!
-//! All keys are under the prefix of the settings. What is incomplete is either a begun upload or, under the temporary name of its
+//! All keys are under the prefix of the settings. What is incomplete is either a unfinished upload or, under the temporary name of its
 //! key, an announcement.
 
 use std::io::Read;

@@ -48,7 +48,7 @@ pub async fn run(
     let mut failure = FailedTask::new(args, &place)?;
     let silent = match context::predecessor(&mut failure).await {
         Predecessor::HasSpoken => {
-            log::info!("the failed alert has logged what it could not do");
+            log::info!("see the log of the failed alert");
             return Ok(());
         }
         Predecessor::Silent(why, hint) => Some((why, hint)),
@@ -111,7 +111,8 @@ fn no_mail(failure: &FailedTask, error: Option<Error>) -> Result<()> {
         None => {
             let message = format!("cannot mail that {what}: there are no settings");
             let instance = &failure.instance;
-            Err(Error::new(Kind::Config, message).hint(format!("is /etc/pgcellar/{instance}.env there, and UTF-8?")))
+            Err(Error::new(Kind::Config, message)
+                .hint(format!("does /etc/pgcellar/{instance}.env exist, and is it UTF-8?")))
         }
     }
 }
@@ -124,7 +125,7 @@ async fn last_good(place: &Place, failure: &FailedTask) -> Result<LastGood> {
     match mounts.map(|(mount, _)| mount).find(|mount| directory.is_some_and(|directory| directory.starts_with(mount))) {
         Some(mount) => Err(Error::new(Kind::Missing, format!("they are on the disk of {mount}, which is not mounted"))),
         None if !failure.has_run() && !usable_settings::any_is_set() => {
-            Err(Error::new(Kind::Missing, "without settings it is not known where they are"))
+            Err(Error::new(Kind::Missing, "without settings their place is unknown"))
         }
         None => last_good::find(place, &failure.databases).await,
     }

@@ -186,7 +186,7 @@ async fn back_up(run: &BackupRun<'_>, database: &str) -> Result<Manifest> {
             Ok(DumpOutcome::Rewritten(tables)) => {
                 rewritten += 1;
                 if rewritten == ATTEMPTS_OF_DROPPED {
-                    let message = format!("tables of '{database}' were dropped under {rewritten} dumps in a row: ");
+                    let message = format!("tables of '{database}' were dropped during {rewritten} dumps in a row: ");
                     return Err(Error::new(Kind::TryAgain, message + &names(&tables))
                         .hint("run the backup when nothing drops tables")
                         .caused_by(Cause::TablesDropped));

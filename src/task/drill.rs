@@ -85,7 +85,9 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
     report::outcome(reports)?;
     // The newest backup of a database may be in the store that cannot be read.
     match inventory.unread.pop() {
-        Some(unread) if args.each => Err(unread.error.context("what another store has was not drilled")),
+        Some(unread) if args.each => {
+            Err(unread.error.context("backups in the store that cannot be read were not drilled"))
+        }
         _ => Ok(()),
     }
 }

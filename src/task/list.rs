@@ -87,7 +87,7 @@ fn json(backups: &[&Backup]) -> Result<String> {
     Ok(text + "\n")
 }
 
-/// Warns that the record of a verify cannot be read: it may have said that the backup is damaged.
+/// Warns that the record of a verify cannot be read: it may have recorded that the backup is damaged.
 fn warn_unread(backup: &Backup) {
     if let Some(error) = &backup.verification_error {
         let (id, store) = (printable(&backup.manifest.id), backup.store.kind());

@@ -145,7 +145,7 @@ fn read_all(run: &RetentionRun, stores: &Stores) -> (Ownership, HashMap<StoreKin
 /// `Config` if some backups may be this server's or another's: rules that count backups cannot be applied.
 fn own(run: &RetentionRun, ownership: &Ownership, catalogue: Catalogue) -> Result<Vec<Backup>> {
     for unusable in &catalogue.unusable {
-        log::warn!("{}: it is left alone", printable(&unusable.error.to_string()));
+        log::warn!("{}: skipping it", printable(&unusable.error.to_string()));
     }
     let mut backups = catalogue.backups;
     backups.retain(|backup| run.database.as_ref().is_none_or(|name| backup.manifest.database == *name));
@@ -159,7 +159,8 @@ fn own(run: &RetentionRun, ownership: &Ownership, catalogue: Catalogue) -> Resul
         let hint = doubt.map_or_else(
             || {
                 format!(
-                    "retention asks the server where names are new: is it up? pgcellar takeover {}/{} says it for good",
+                    "retention queries the server if names are new: is it up? pgcellar takeover {}/{} settles it \
+                     permanently",
                     printable(host),
                     printable(instance)
                 )

@@ -42,7 +42,7 @@ pub async fn run(args: &ScheduleArgs, stop: &Stop) -> Result<()> {
     let state = match SchedulerState::open(&settings.place).await {
         // Ending here would restart the container over and over, and its health check would never show why.
         Err(error) if matches!(error.kind(), Kind::CannotWrite | Kind::NotPermitted) => {
-            log::error!("{}: runs missed while the scheduler is down are not made up", error.message());
+            log::error!("{}: runs missed while the scheduler is down are not run later", error.message());
             SchedulerState::not_kept()
         }
         state => state?,
@@ -50,7 +50,7 @@ pub async fn run(args: &ScheduleArgs, stop: &Stop) -> Result<()> {
     let closed = inaccessible::folders(settings.place.directory.as_deref(), &args.log_dir);
     for some in closed.chunk_by(|one, next| one.hint == next.hint) {
         let all: Vec<&str> = some.iter().map(|closed| closed.message.as_str()).collect();
-        log::error!("{}; this mends it: {}", all.join(", and "), some[0].hint);
+        log::error!("{}; to fix it: {}", all.join(", and "), some[0].hint);
     }
     let mut scheduler = Scheduler::new(settings, state, task_log, stop);
     scheduler.announce();
@@ -178,13 +178,10 @@ impl<'a> Scheduler<'a> {
         let task = self.settings.lines[at].task;
         let (due, text) = match reason {
             StartReason::Due(due) => (due, "begins".to_owned()),
-            StartReason::Missed(due) => {
-                (due, format!("begins: the run of {} was missed, and is made up", self.time(due)))
+            StartReason::Missed(due) => (due, format!("begins: the run of {} was missed", self.time(due))),
+            StartReason::Interrupted(due) => {
+                (due, format!("begins again: a scheduler restart interrupted the run of {}", self.time(due)))
             }
-            StartReason::Interrupted(due) => (
-                due,
-                format!("begins: the run of {} was interrupted by a scheduler restart, and is made up", self.time(due)),
-            ),
             StartReason::Start => (Timestamp::now(), "begins: BACKUP_ON_START is set".to_owned()),
         };
         self.task_log.info(task, &text);
@@ -224,7 +221,7 @@ impl<'a> Scheduler<'a> {
         self.timetable.ended(at);
         if self.stop.requested() && !ended.is_success(task) {
             self.state.stopped(task.name);
-            self.task_log.info(task, &format!("{}; it is made up at the next start", ended.in_words()));
+            self.task_log.info(task, &format!("{}; it runs again at the next start", ended.in_words()));
         } else {
             self.state.ended(task.name);
             self.state.outcome(task.name, (!ended.is_success(task)).then(|| failed(&ended)));
@@ -255,7 +252,7 @@ impl<'a> Scheduler<'a> {
 
     /// Waits for the active runs, which were asked to stop too.
     async fn end(&mut self) {
-        log::info!("told to stop: {}", if self.runs.is_empty() { "nothing runs" } else { "ending what still runs" });
+        log::info!("stopping: {}", if self.runs.is_empty() { "nothing runs" } else { "ending the active runs" });
         let end_by_hand = async {
             if Surroundings::here().is_container() {
                 let end = || {
@@ -277,14 +274,14 @@ impl<'a> Scheduler<'a> {
     async fn keep_state(&mut self) {
         drop(self.task_log.open_missing());
         if self.state.keep(&self.settings.place).await {
-            log::info!("runs missed while the scheduler is down are made up from now on");
+            log::info!("from now on, runs missed while the scheduler is down are run at its next start");
             self.remember();
         }
     }
 
     fn remember(&mut self) {
         if let Err(error) = self.state.write() {
-            log::error!("after a restart, missed runs may not be made up: {error}");
+            log::error!("after a restart, missed runs may not be run: {error}");
         }
     }
 

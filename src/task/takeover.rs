@@ -61,7 +61,7 @@ fn maker(text: &str, place: &Place) -> Result<Maker> {
     let (host, instance) = text.split_once('/').unwrap_or((text, &place.instance));
     match host.is_empty() || instance_name(instance).is_err() {
         true => Err(Error::new(Kind::Usage, format!("'{}' is no HOST/INSTANCE, such as db1/main", printable(text)))
-            .hint("pgcellar takeover alone lists those that there are")),
+            .hint("pgcellar takeover without an argument lists them")),
         false => Ok(Maker { instance: instance.to_owned(), host: host.to_owned() }),
     }
 }
@@ -109,8 +109,7 @@ fn is_needed(
     }
     let several = !ownership.doubts.iter().all(|doubt| matches!(doubt, Doubt::Copies { .. }));
     if several && owner.server.is_none() {
-        let message =
-            format!("only the server can say which of the backups are its own, and {connection} does not answer");
+        let message = format!("only the server can tell which backups are its own, and {connection} does not answer");
         return Err(Error::new(Kind::Unavailable, message)
             .hint("start it, or name it with DB_HOST (--host); pgcellar doctor database shows why"));
     }
@@ -230,11 +229,11 @@ fn log(takeover: &Takeover, made: &Made<'_>, recorded: &[String]) {
         last.unwrap_or_default(),
     );
     log::info!(
-        "retention goes by this instance's rules for them from now on: pgcellar retention --dry-run shows what that means"
+        "retention applies this instance's rules to them from now on: pgcellar retention --dry-run shows the effect"
     );
     if takeover.server.marks().next().is_none() {
         log::warn!(
-            "nothing ties this server to its backups but the host's name: where that changes, set PGCELLAR_HOST to one that stays"
+            "only the host's name ties this server to its backups: if it may change, set PGCELLAR_HOST to a fixed one"
         );
     }
 }

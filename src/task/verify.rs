@@ -116,7 +116,7 @@ fn select<'a>(inventory: &'a Inventory, args: &'a VerifyArgs) -> Result<Vec<&'a 
         return Ok(vec![choice.group]);
     }
     if let others @ 1.. = inventory.others(database).count() {
-        log::info!("{others} backups of other instances, hosts or servers are left to these");
+        log::info!("{others} backups of other instances, hosts or servers are skipped");
     }
     inventory.log_doubts();
     Ok(inventory.own(database).collect())
@@ -156,7 +156,7 @@ async fn verify(run: &VerifyRun<'_>, store: &Arc<dyn Store>, backup: &Backup) ->
     let mut report = VerifyReport::new(&manifest.id, backup.store.kind());
     report.database.clone_from(&manifest.database);
     report.tables = Some(manifest.contents.tables);
-    let unread = |error: &String| format!("the result of the verify before could not be read: {error}");
+    let unread = |error: &String| format!("the result of the previous verify could not be read: {error}");
     report.notes.extend(backup.verification_error.as_ref().map(unread));
     let started = Instant::now();
     let progress = Progress::begin(&format!("verify {}", manifest.id), Some(manifest.stored_bytes()));

@@ -196,7 +196,7 @@ fn names_without_database_and_time_are_refused_with_a_hint() {
         adopt(&cellar, [name]).fails(exit::USAGE).says(name.trim_end_matches(".dump")).says("rename it");
     }
     must(pg_dump(&original, &["-Fd", "-f"]).arg(cellar.backup_dir().join("shop_20231231_020001.dir")));
-    adopt(&cellar, ["shop_20231231_020001.dir"]).fails(exit::USAGE).says("nothing behind the time");
+    adopt(&cellar, ["shop_20231231_020001.dir"]).fails(exit::USAGE).says("nothing after the time");
     adopt(&cellar, ["nowhere_20231231_020000.dump"]).fails(exit::NOINPUT).says("there is no file");
     adopt(&cellar, ["s3://bucket/nowhere_20231231_020000.dump"]).fails(exit::USAGE).says("AWS_S3_BUCKET");
     // In another folder: no file is moved.
@@ -235,7 +235,7 @@ fn two_dumps_of_the_same_second_get_one_backup() {
     add(&cellar, &original, &["-Fp"], "gzip", &second);
     adopt(&cellar, [first.as_str(), &second]).fails(exit::CANTCREAT).says(&format!("is {first} already"));
     let manifest = fs::read(cellar.backup_dir().join(format!("{id}.manifest.json"))).unwrap();
-    adopt(&cellar, [second.as_str()]).fails(exit::CANTCREAT).says("rename it by a second");
+    adopt(&cellar, [second.as_str()]).fails(exit::CANTCREAT).says("change the time in its name by a second");
     assert_eq!(fs::read(cellar.backup_dir().join(format!("{id}.manifest.json"))).unwrap(), manifest);
     assert_eq!(listed(&cellar, &id)["files"][0]["key"], first);
     cellar.run(["list"]).succeeds().says(&second);

@@ -166,7 +166,7 @@ fn a_rejected_alert_does_not_block_others() {
     let mail_server = MailServer::start(MailServerOptions::plain().with("refuse_message", "554 5.7.1 looks like spam"));
     let cellar = cellar(&mail_server);
     alert(&cellar).fails(exit::DATAERR).says("554");
-    monitor(&cellar).finish().says("is given up: ");
+    monitor(&cellar).finish().says("giving up on '");
     assert_eq!(state(&cellar)["waiting"].as_array().unwrap().len(), 0);
 }
 
@@ -265,7 +265,7 @@ fn missing_credentials_are_reported_with_the_faulty_file() {
         assert!(text.contains(said), "no '{said}' in {text}");
     }
     // The alert of an alert: an alert that ran has reported its own failure.
-    run(unit, "69").succeeds().says("has logged what it could not do");
+    run(unit, "69").succeeds().says("see the log of the failed alert");
     assert_eq!(mail_server.mails().len(), 1);
     run(unit, "243").succeeds();
     let mails = mail_server.mails();

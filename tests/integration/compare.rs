@@ -119,7 +119,7 @@ fn an_archive_that_was_tampered_with_replaces_nothing() {
         cellar.replace_archive(id, cellar.back_up(other.name())["id"].as_str().unwrap());
         let target = changed(&original, "CREATE TABLE old AS SELECT 1 AS n");
         let run = cellar.run(["restore", id, "--force", "--target-database", target.name()]);
-        run.fails(exit::DATAERR).says("does not hold what the backup's fingerprints say").says(said);
+        run.fails(exit::DATAERR).says("the new database differs from the backup's fingerprints").says(said);
         assert_eq!(target.sql("SELECT n FROM old"), "1");
         let left = format!("SELECT count(*) FROM pg_database WHERE starts_with(datname, '{}_re')", target.name());
         assert_eq!(cluster.sql("postgres", &left), "0", "{change}");
@@ -184,7 +184,7 @@ fn a_live_database_is_compared_in_one_snapshot() {
         ("DROP SEQUENCE bottles", "sequence public.bottles: not there"),
     ]) {
         let found = changed(&original, change);
-        let outcome = verify(found.name()).fails(exit::DATAERR).says("a database that was written to since the backup");
+        let outcome = verify(found.name()).fails(exit::DATAERR).says("a database that was changed since the backup");
         // A line has the part, the name and the difference, separated by blanks.
         let words =
             |text: &str| text.replace("rows: ", "").replace(':', "").split_whitespace().collect::<Vec<_>>().join(" ");

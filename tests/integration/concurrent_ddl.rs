@@ -191,7 +191,7 @@ fn tables_that_are_always_dropped() {
     for format in ["custom", "directory"] {
         let programs = changing(drop, true);
         let run = cellar.run(["backup"]).env("PG_BINDIR", programs.path()).env("BACKUP_FORMAT", format);
-        let outcome = run.fails(exit::TEMPFAIL).says("dropped under 10 dumps in a row").says("load_");
+        let outcome = run.fails(exit::TEMPFAIL).says("dropped during 10 dumps in a row").says("load_");
         assert!(!outcome.stderr.contains("truncated") && !outcome.stderr.contains("emptied"), "{outcome}");
         assert_eq!(runs(&programs), 10, "{outcome}");
         before.is_unchanged();

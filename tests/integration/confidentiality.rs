@@ -298,8 +298,8 @@ fn damaged_details_do_not_block_the_archive() {
     let target = cluster.name_for("revealed");
     let restore = || cellar.run(["restore", &id, "--target-database", &target]);
     restore().fails(exit::DATAERR).says(details).says("--keep-going");
-    cellar.run(["show", &id]).succeeds().says("going on without the database's owner").stdout.contains("wine");
-    restore().arguments(["--keep-going"]).succeeds().says("going on without the database's owner");
+    cellar.run(["show", &id]).succeeds().says("continuing without the database's owner").stdout.contains("wine");
+    restore().arguments(["--keep-going"]).succeeds().says("continuing without the database's owner");
     assert_eq!(cluster.sql(&target, "SELECT n FROM wine"), "1");
     cellar.run(["verify", &id]).fails(exit::DATAERR).says(details);
 }

@@ -80,7 +80,7 @@ fn each_check_has_a_line_and_all_pass() {
     let parts: Vec<&str> =
         report.json["checks"].as_array().unwrap().iter().map(|check| check["part"].as_str().unwrap()).collect();
     assert!(parts.starts_with(&["programs"]) && parts.ends_with(&["clock"]), "{}", report.outcome);
-    report.says("clock", "server", "OK", &["its clock and ours agree"]).says("clock", "zone", "OK", &["UTC"]);
+    report.says("clock", "server", "OK", &["its clock agrees with this host's"]).says("clock", "zone", "OK", &["UTC"]);
     cellar.run(["doctor", "weather"]).fails(exit::USAGE).says("schedule");
 }
 
@@ -101,7 +101,7 @@ fn a_failed_check_does_not_stop_the_others() {
         .says("backups", "write", "OK", &["written to"])
         .says("clock", "server", "SKIPPED", &[])
         .says("schedule", "BACKUP_SCHEDULE", "FAILED", &["'25' as hour (character 3)", "0 to 23"])
-        .says("schedule", "RETENTION_SCHEDULE", "OK", &["'0 4 * * *', which is built in, comes next"]);
+        .says("schedule", "RETENTION_SCHEDULE", "OK", &["'0 4 * * *', which is built in, is next due"]);
 }
 
 #[test]

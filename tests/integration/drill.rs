@@ -250,7 +250,7 @@ fn the_newest_backup_of_each_database() {
     let each = || cellar.run(["drill", "--each"]).env("DRILL_SOCKET", &nowhere).by_unprivileged_user();
     let shown = nowhere.display().to_string();
     let outcome = each().finish();
-    assert!(outcome.code() != Some(0) && outcome.stderr.contains("2 of 2 drills could not be held"), "{outcome}");
+    assert!(outcome.code() != Some(0) && outcome.stderr.contains("2 of 2 drills could not be run"), "{outcome}");
     assert_eq!(outcome.stderr.matches(&format!("no sandbox at {shown}")).count(), 2, "{outcome}");
     let outcome = each().arguments(["--database", one.name()]).finish();
     assert_eq!(outcome.stderr.matches(&format!("no sandbox at {shown}")).count(), 1, "{outcome}");
@@ -320,7 +320,7 @@ fn a_killed_pg_restore_does_not_fail_the_backup() {
     kill_process(leader.pid, Signal::KILL).unwrap();
     let outcome = running.wait();
     assert_eq!(outcome.code(), Some(exit::UNAVAILABLE), "{outcome}");
-    let outcome = outcome.says("broken off").says("killed by signal 9");
+    let outcome = outcome.says("the drill was interrupted").says("killed by signal 9");
     assert_eq!(record(&cellar, &id), None, "{outcome}");
     assert_eq!(left(&cellar), [""; 0], "{outcome}");
 }

@@ -214,7 +214,7 @@ fn a_schema_that_needs_an_extension_is_reported() {
     let id = back_up(&cellar, &["--schema=public"])["id"].as_str().unwrap().to_owned();
     let target = cluster.name_for("never");
     let run = cellar.run(["restore", &id, "--target-database", &target]);
-    let _ = run.fails(exit::DATAERR).says("type \"public.citext\" does not exist").says("by --extension=NAME");
+    let _ = run.fails(exit::DATAERR).says("type \"public.citext\" does not exist").says("--extension=NAME includes");
     let id = back_up(&cellar, &["--schema=public", "--extension=citext"])["id"].as_str().unwrap().to_owned();
     assert_same(&database, &by_us(&cellar, cluster, &id, &[]));
 }

@@ -55,7 +55,7 @@ fn a_restore_killed_in_create_database_is_cleaned_up() {
         cluster.create_named(plain);
 
         let outcome = cellar.run(["restore", "latest", "-t", "new"]).succeeds();
-        let outcome = outcome.says(&format!("dropped the database '{left}', which a restore had left"));
+        let outcome = outcome.says(&format!("dropped the database '{left}', which a restore left"));
         let _ = outcome.says(&format!("'{theirs}' seems to be left")).says(&format!("'{plain}' seems to be left"));
         let there = databases(&cluster);
         assert!(!there.contains(&left) && there.contains(theirs) && there.contains(plain), "{there:?}");
@@ -81,13 +81,11 @@ fn leftovers_are_reported_with_their_age_and_how_to_drop_them() {
     let named = check("shop");
     assert_eq!(named.code(), Some(1), "{named}");
     for text in [
-        format!(
-            "leftover {unfinished}: the database '{unfinished}' is left from a restore into 'other' that was killed"
-        ),
+        format!("leftover {unfinished}: the database '{unfinished}' is left over from a killed restore into 'other'"),
         format!("(drop it: DROP DATABASE \"{unfinished}\" WITH (FORCE);"),
-        format!("not_covered {kept}: the database '{kept}' is what 'shop' was until a restore took its place (at 20"),
-        format!("when it is not needed any more, drop it: DROP DATABASE \"{kept}\";"),
-        "not_covered shop_restored: the database 'shop_restored' is by its name a restored copy of 'shop'".to_owned(),
+        format!("not_covered {kept}: the database '{kept}' is the former 'shop', which a restore replaced (at 20"),
+        format!("when it is no longer needed, drop it: DROP DATABASE \"{kept}\";"),
+        "not_covered shop_restored: the database 'shop_restored' is a restored copy of 'shop' by its name".to_owned(),
         " CE".to_owned(),
     ] {
         assert!(named.stdout.contains(&text), "{text}: {named}");
@@ -96,8 +94,10 @@ fn leftovers_are_reported_with_their_age_and_how_to_drop_them() {
 
     // With all databases, incomplete ones are left out, and replaced ones are backed up like others.
     let outcome = cellar.run(["backup"]).env("DB_NAME", "*").succeeds();
-    let outcome =
-        outcome.says(&format!("'{unfinished}' is left from a restore")).says(&format!("'{kept}' is what 'shop'"));
+    let outcome = outcome.says(&format!("'{unfinished}' is left over from a killed restore")).says(&format!(
+        "'{kept}' is the \
+                               former 'shop'"
+    ));
     let backed_up: Vec<String> =
         cellar.list().iter().map(|backup| backup["database"].as_str().unwrap().to_owned()).collect();
     assert!(backed_up.contains(&kept) && !backed_up.contains(&unfinished), "{outcome}");

@@ -82,8 +82,7 @@ fn an_unused_credential_is_named() {
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("smtp-password.misplaced"), PASSWORD).unwrap();
     let run = || test_mail(&cellar, 1, &certificates).env("SMTP_USER", USER).env("CREDENTIALS_DIRECTORY", &folder);
-    let outcome =
-        run().fails(exit::CONFIG).says("/etc/credstore.encrypted/pgcellar.shop.smtp-password is not looked for");
+    let outcome = run().fails(exit::CONFIG).says("/etc/credstore.encrypted/pgcellar.shop.smtp-password is ignored");
     assert!(!outcome.stderr.contains(PASSWORD), "{outcome}");
     // The other source is used.
     run().env("SMTP_PASS", PASSWORD).fails(exit::UNAVAILABLE);

@@ -430,7 +430,7 @@ fn an_unreadable_record_is_reported_and_removes_no_backup() {
     // The newest good one is the ninth.
     let outcome = backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
     assert_eq!(backups.listed(), [all[0].clone(), all[8].clone(), all[9].clone()], "{outcome}");
-    backups.cellar.run(["verify", &all[9]]).succeeds().says("the verify before could not be read");
+    backups.cellar.run(["verify", &all[9]]).succeeds().says("the previous verify could not be read");
     backups.cellar.run(["verify", &all[0]]).succeeds();
     backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
     assert_eq!(backups.listed(), all[9..]);

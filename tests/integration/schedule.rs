@@ -104,7 +104,7 @@ fn a_backup_at_the_start_then_a_clean_stop() {
     let running = with_backup(&cellar);
     running.wait_for_stderr("backup: begins: BACKUP_ON_START is set");
     running.wait_for_stderr("backup: done in");
-    let outcome = stops(running).says("told to stop: nothing runs");
+    let outcome = stops(running).says("stopping: nothing runs");
     assert!(!outcome.stderr.contains("no server yet"), "{outcome}");
     assert_eq!(cellar.list().len(), 1);
     // The files have the lines of the container's own log, with times.
@@ -146,13 +146,13 @@ fn a_stop_ends_the_backup_and_the_next_start_repeats_it() {
     let cellar = cellar(cluster, halted.database().name());
     let mut running = with_backup(&cellar);
     halted.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
-    let outcome = stops(running).says("told to stop: ending what still runs").says("it is made up at the next start");
+    let outcome = stops(running).says("stopping: ending the active runs").says("it runs again at the next start");
     assert!(outcome.stderr.contains("backup: error: interrupted"), "{outcome}");
     halted.wait_until_given_up();
     assert!(cellar.list().is_empty());
     let _database = halted.release();
     let running = schedule(&cellar).start();
-    running.wait_for_stderr("was interrupted by a scheduler restart, and is made up");
+    running.wait_for_stderr("begins again: a scheduler restart interrupted the run of");
     running.wait_for_stderr("backup: done in");
     stops(running);
     assert_eq!(cellar.list().len(), 1);
@@ -172,7 +172,7 @@ fn a_killed_container_repeats_its_backup_once_and_then_reports_it() {
     assert_eq!(state(&cellar)["tasks"]["backup"]["run"]["again"], false);
 
     let mut running = schedule(&cellar).start();
-    running.wait_for_stderr("was interrupted by a scheduler restart, and is made up");
+    running.wait_for_stderr("begins again: a scheduler restart interrupted the run of");
     halted.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
     container_is_killed(running);
     halted.forget();
@@ -258,7 +258,7 @@ fn missed_runs_are_made_up_once() {
     let long_ago = json!({ "tasks": { "backup": { "since": "2023-12-31T02:00:00Z" } } });
     fs::write(state_file(&cellar), long_ago.to_string()).unwrap();
     let running = schedule(&cellar).start();
-    running.wait_for_stderr("backup: begins: the run of 2024-02-29 00:00:00 UTC was missed, and is made up");
+    running.wait_for_stderr("backup: begins: the run of 2024-02-29 00:00:00 UTC was missed");
     running.wait_for_stderr("backup: done in");
     stops(running);
     let running = schedule(&cellar).start();
@@ -312,7 +312,7 @@ fn an_unwritable_folder_is_reported_until_it_is_repaired() {
     assert!(outcome.stdout.contains("[CRITICAL] closed_folder") && outcome.stdout.contains(&command), "{outcome}");
     crate::common::process::hand_over(&folder);
     crate::common::process::hand_over(&cellar.scratch().join("log"));
-    running.wait_for_stderr("are made up from now on");
+    running.wait_for_stderr("missed while the scheduler is down are run at its next start");
     let outcome = health().succeeds();
     assert!(!outcome.stdout.contains("closed_folder"), "{outcome}");
     stops(running);

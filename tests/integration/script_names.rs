@@ -88,7 +88,7 @@ fn a_wrong_call_shows_the_usage_and_the_new_command() {
     assert!(stdout.contains("is now: pgcellar monitor check") && stderr.is_empty(), "{stdout}{stderr}");
     let (_, stderr) = ends(script(&cellar, "aws", &["s3", "rm", "s3://bucket/a"]), exit::USAGE);
     assert!(stderr.contains("is now: pgcellar doctor s3"), "{stderr}");
-    assert!(stderr.contains("pgcellar does nothing else in the place of aws"), "{stderr}");
+    assert!(stderr.contains("pgcellar replaces no other command of aws"), "{stderr}");
     let (_, stderr) = ends(script(&cellar, "restore-database.sh", &["restore"]), exit::USAGE);
     assert!(stderr.contains("there is no terminal to ask at"), "{stderr}");
 }

@@ -72,8 +72,8 @@ fn wrong_lines_are_refused() {
         ("* * * mai *", "'mai'"),
         ("* * L * *", "'L'"),
         ("* * * * 1#2", "'1#2'"),
-        ("0 0 30 2 *", "has no run"),
-        ("0 0 31 4,6,9,11 *", "has no run"),
+        ("0 0 30 2 *", "never runs"),
+        ("0 0 31 4,6,9,11 *", "never runs"),
         ("@reboot", "not a time of day"),
         ("@often", "@daily"),
     ];

@@ -25,7 +25,7 @@ impl Inventory {
         Some(format!("{} is partial: {lacking}", printable(&found.manifest().id)))
     }
 
-    /// Remarks about a newer backup that `latest` skips, and about whose the selected one is.
+    /// Remarks about a newer backup that `latest` skips, and about the owner of the selected one.
     pub(super) fn of_latest(&self, found: &BackupCopies) -> Vec<String> {
         let id = printable(&found.manifest().id);
         let mut remarks = Vec::new();
@@ -37,7 +37,7 @@ impl Inventory {
                 (Status::Partial, Some(lacking)) => format!("is partial ({lacking}): name it by its id to use it"),
                 _ => "began in the future: a clock was wrong; name it by its id to use it".to_owned(),
             };
-            remarks.push(format!("{id} is taken; a newer backup, {newer_id}, {why}"));
+            remarks.push(format!("using {id}; a newer backup, {newer_id}, {why}"));
         }
         if found.whose == Whose::Likely {
             remarks.push(format!("{id} is of {}, the only one that has backups here", found.maker()));

@@ -206,7 +206,7 @@ fn a_good_local_copy_comes_first() {
         let choice = merged.resolve(asked("foo", None)).unwrap();
         assert_eq!((choice.copy.store.kind(), choice.remarks.len()), (expected, remarks), "{here:?} {there:?}");
         for remark in choice.remarks {
-            assert!(remark.contains("x.dump is missing") && remark.contains("s3 is taken"), "{remark}");
+            assert!(remark.contains("x.dump is missing") && remark.contains("using the copy in s3"), "{remark}");
         }
     }
 }
@@ -245,7 +245,7 @@ fn an_unusable_manifest_is_reported_with_and_without_another_copy() {
         [id("foo", 1), id("foo", 2)].map(|id| unusable(&Manifest::key(&id))).into_iter().collect();
     let merged = merged(vec![here, shelf(StoreKind::S3, vec![backup(StoreKind::S3, "new", "foo", 1)])]);
     let choice = merged.resolve(asked(&id("foo", 1), None)).unwrap();
-    assert_eq!(choice.remarks, ["not JSON; the copy in s3 is taken"]);
+    assert_eq!(choice.remarks, ["not JSON; using the copy in s3"]);
     assert_eq!(refused(&merged, &id("foo", 2), None).kind(), Kind::Data);
 }
 

@@ -138,8 +138,8 @@ impl Doubt {
         let apart = "give each server a PGCELLAR_INSTANCE or an AWS_S3_PREFIX of its own";
         match self {
             Doubt::Servers { name, servers, .. } if servers.len() == 1 => format!(
-                "does DB_HOST (--host) name the server that was backed up? If that was upgraded or made anew: pgcellar takeover {}; \
-                 if the other one is in use: {apart}",
+                "does DB_HOST (--host) name the server that was backed up? If that server was upgraded or created \
+                 again: pgcellar takeover {}; if the other one is in use: {apart}",
                 printable(name)
             ),
             Doubt::Servers { name, .. } => format!(
@@ -147,18 +147,18 @@ impl Doubt {
                 printable(name)
             ),
             Doubt::SideBySide { .. } => {
-                format!("if one is a copy of the other: {apart}; PGCELLAR_HOST gives a host a name that stays")
+                format!("if one is a copy of the other: {apart}; PGCELLAR_HOST gives a host a fixed name")
             }
             Doubt::Moved { hosts, instance, .. } => format!(
                 "retention keeps them until this one has been backed up for a week longer; if there is no other: pgcellar \
                  takeover {}/{}{}; if there is: {apart}",
                 hosts.first().map(|host| printable(host)).unwrap_or_default(),
                 printable(instance),
-                if hosts.len() > 1 { ", and PGCELLAR_HOST for a name that stays" } else { "" },
+                if hosts.len() > 1 { ", and set PGCELLAR_HOST to a fixed name" } else { "" },
             ),
             Doubt::Copies { hosts, instance, .. } => format!(
-                "if that is this server under an earlier name, or before it was moved or promoted: pgcellar takeover {}/{}, and \
-                 PGCELLAR_HOST for a name that stays; if it is a copy of it: {apart}",
+                "if that is this server under an earlier name, or before it was moved or promoted: pgcellar takeover \
+                 {}/{}, and set PGCELLAR_HOST to a fixed name; if it is a copy of it: {apart}",
                 hosts.first().map(|host| printable(host)).unwrap_or_default(),
                 printable(instance),
             ),

@@ -11,10 +11,10 @@ use crate::store::{StoreEntry, StoreKind, Upload};
 
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 
-/// What somebody else does in a folder when a step has come.
+/// What another process does in a folder when a step has come.
 type Window = Box<dyn FnMut(&LocalStore) + Send>;
 
-/// A folder in which somebody else comes in between two steps: once, before an operation on a key with this ending.
+/// A folder in which another process intervenes between two steps: once, before an operation on a key with this ending.
 struct Held {
     store: LocalStore,
     before: (&'static str, &'static str),

@@ -50,7 +50,7 @@ pub enum Reason {
     Pinned,
     /// The store refuses to delete it until then; [`Timestamp::MAX`] under a legal hold.
     Locked(Timestamp),
-    /// The record of its last verify cannot be read, and may have said that it is damaged.
+    /// The record of its last verify cannot be read, and may have recorded damage.
     Unclear,
     /// No rule keeps it, but it is not copied to another store yet.
     Awaited,

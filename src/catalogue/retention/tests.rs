@@ -343,7 +343,7 @@ fn shelf(drawn: &[Drawn]) -> Vec<RetentionFacts<'static>> {
     drawn.iter().zip(&NAMES).map(facts).collect()
 }
 
-/// Whether a rule names a good backup, told from the words of the rule alone: backup by backup, in no order.
+/// Whether a rule names a good backup, found from the text of the rule alone: backup by backup, in no order.
 fn named(at: usize, all: &[RetentionFacts<'_>], policy: &Policy, zone: &TimeZone) -> bool {
     let good: Vec<&RetentionFacts<'_>> = all.iter().filter(|other| is_good(other.status)).collect();
     let this = &all[at];

@@ -20,7 +20,7 @@ use crate::parallel;
 use crate::printable::printable;
 use crate::store::{Store, StoreEntry};
 
-/// Removes what is at least of this age: the announcements of this instance and host, the begun uploads of their backups, and
+/// Removes what is at least of this age: the announcements of this instance and host, the unfinished uploads of their backups, and
 /// objects with the name of a backup and the metadata of this instance that have no manifest, whether a backup or a deletion
 /// was killed.
 pub fn sweep(store: &dyn Store, place: &Place, age: Duration) -> Result<()> {

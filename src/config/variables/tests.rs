@@ -9,7 +9,7 @@ fn told(names: &[&str], meant: Meant) -> Vec<(String, Option<String>, Option<Har
     found.into_iter().map(|found| (found.name, found.nearest, found.harm)).collect()
 }
 
-/// What is told of a name, in a process and in a file of settings.
+/// What is reported of a name, in a process and in a file of settings.
 const NAMES: &[(&str, Option<&str>, Option<Harm>)] = &[
     ("BACKUP_COMPRESION", Some("BACKUP_COMPRESSION"), None),
     ("BACKUP_DIRECTORY", Some("BACKUP_DIR"), None),

@@ -102,7 +102,7 @@ fn incomplete(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
 fn advice(facts: &Facts) -> String {
     let (instance, place) = (&facts.instance, &facts.surroundings);
     let log = place.log(&format!("pgcellar-backup@{instance}"));
-    format!("run {}; {log} tells how the last run ended", place.call(instance, "backup"))
+    format!("run {}; {log} shows how the last run ended", place.call(instance, "backup"))
 }
 
 fn none(facts: &Facts, protection: &Coverage<'_>, expected: &ExpectedDatabase) -> Option<Finding> {
@@ -134,7 +134,7 @@ fn none(facts: &Facts, protection: &Coverage<'_>, expected: &ExpectedDatabase) -
         .count();
     let others = match (damaged, partial) {
         _ if future > 0 => format!(
-            " whose time has come ({} in the future)",
+            " that began in the past ({} in the future)",
             if future == 1 { "one began".to_owned() } else { format!("{future} began") }
         ),
         (0, 0) => String::new(),
@@ -179,7 +179,7 @@ fn large(protection: &Coverage<'_>, settings: &MonitorSettings) -> Option<Findin
         "too_large",
         protection.database,
         format!("{} has {}, more than MONITOR_MAX_SIZE ({}){others}", newest.id, bytes(newest.bytes), bytes(limit)),
-        "look which table grew (pgcellar restore --list), or set MONITOR_MAX_SIZE to what is usual now",
+        "find the table that grew (pgcellar restore --list), or set MONITOR_MAX_SIZE to the new usual size",
     ))
 }
 
@@ -206,7 +206,7 @@ fn old(facts: &Facts, protection: &Coverage<'_>, settings: &MonitorSettings) -> 
             oldest.id,
             span(facts.now.duration_since(oldest.started).unsigned_abs())
         ),
-        "does retention run? pgcellar retention --dry-run says what it would remove",
+        "does retention run? pgcellar retention --dry-run shows what it would remove",
     ))
 }
 
@@ -230,7 +230,7 @@ fn overdue(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
                     store.location,
                     some(&ids, SHOWN)
                 ),
-                "does retention run? pgcellar retention --dry-run says what it would remove, and why",
+                "does retention run? pgcellar retention --dry-run shows what it would remove, and why",
             )
         })
     });
@@ -250,7 +250,7 @@ fn clock(facts: &Facts, protections: &[Coverage<'_>]) -> Option<Finding> {
             if future.len() == 1 { "a backup began".to_owned() } else { format!("{} backups began", future.len()) },
             latest.id
         ),
-        "look at the clock (timedatectl); how recent such a backup is cannot be told, so it counts for nothing here",
+        "check the clock (timedatectl); the age of such a backup is unknown, so it is not counted",
     ))
 }
 
@@ -278,7 +278,7 @@ fn emptied_one(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
             newest.unwrap_or_default()
         ),
         format!(
-            "pgcellar restore {} --target-database NAME brings it back beside, and --force in its place; if it was on purpose: \
+            "pgcellar restore {} --target-database NAME restores it under another name, and --force in its place; if it was emptied on purpose: \
              pgcellar monitor acknowledge {database}; until then retention keeps that backup",
             before.id
         ),

@@ -29,7 +29,7 @@ fn missed(facts: &Facts, found: &NotDrilled) -> Option<Finding> {
             "drill_not_held",
             &found.database,
             format!(
-                "no drill of {} could be held the last {} times, since {}: {}",
+                "no drill of {} could be run the last {} times, since {}: {}",
                 quoted(&found.database),
                 found.turns,
                 time(found.since, &facts.zone),
@@ -47,14 +47,14 @@ fn failed(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
         "drill_failed",
         protection.database,
         format!(
-            "the last drill of {} failed at {}: {} did not come back as it was",
+            "the last drill of {} failed at {}: {} was not restored as it was backed up",
             quoted(protection.database),
             time(drill.at, &facts.zone),
             backup.id
         ),
         format!(
-            "its record {0}.drill.json names what differs; pgcellar verify {0} tells whether its bytes are damaged; if not, \
-             pgcellar restore {0} --keep-going --target-database NAME shows what does not come back",
+            "its record {0}.drill.json lists the differences; pgcellar verify {0} checks whether its bytes are \
+             damaged; if not, pgcellar restore {0} --keep-going --target-database NAME shows what cannot be restored",
             backup.id
         ),
     ))

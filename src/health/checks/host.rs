@@ -91,13 +91,13 @@ pub fn unit(unit: &Unit, place: &Surroundings) -> Finding {
         UnitTrouble::Masked(mask) => masked(name, mask),
         UnitTrouble::NoSettings(path) => (
             Level::Warning,
-            format!("{name} runs, but there is no {path}: its tasks fail, and cannot tell"),
+            format!("{name} runs, but there is no {path}: its tasks fail, and cannot report it"),
             format!("put the file back under this name, or systemctl disable --now {name}"),
         ),
         UnitTrouble::Failed(result) => (
             Level::Warning,
             format!("the last run of {name} failed ({result})"),
-            format!("{} tells why", place.log(name)),
+            format!("{} shows why", place.log(name)),
         ),
     };
     Finding::new(level, check, name, message, hint)
@@ -105,10 +105,10 @@ pub fn unit(unit: &Unit, place: &Surroundings) -> Finding {
 
 /// A unit that systemd cannot load.
 fn not_loaded(name: &str, state: &str) -> (Level, String, String) {
-    (level_of_kind(name), format!("{name} cannot run: it is {state}"), format!("systemctl status {name} tells why"))
+    (level_of_kind(name), format!("{name} cannot run: it is {state}"), format!("systemctl status {name} shows why"))
 }
 
-/// Whoever switched off a whole instance meant it.
+/// A stopped target is only a warning: a whole instance is stopped on purpose.
 fn level_of_kind(name: &str) -> Level {
     if name.ends_with(".target") { Level::Warning } else { Level::Critical }
 }

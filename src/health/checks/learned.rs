@@ -68,7 +68,7 @@ fn size(newest: &BackupFacts, earlier: &[&BackupFacts], limit: f64) -> Option<Fi
                 far.abs(),
             ),
             format!(
-                "was much {} in {}? If so, this goes away by itself once the next backups are alike",
+                "was much {} in {}? If so, this finding ends by itself once the next backups are alike",
                 if far < 0.0 { "removed" } else { "added" },
                 quoted(&newest.database)
             ),
@@ -97,7 +97,7 @@ fn duration(newest: &BackupFacts, earlier: &[&BackupFacts], limit: f64) -> Optio
                 of(usual.median),
                 of(usual.spread),
             ),
-            "was the server, its disk or the network busy, or did a lock hold the dump up?",
+            "was the server, its disk or the network busy, or did the dump wait for a lock?",
         )
     })
 }

@@ -75,7 +75,7 @@ fn unusable(store: &StoreFacts, contents: &StoreContents) -> Option<Finding> {
         store.name,
         format!("{} cannot be used: {}: {why}", count(keys.len(), "manifest"), some(&keys, SHOWN)),
         format!(
-            "what these manifests describe in {} cannot be listed; pgcellar list tells each reason",
+            "the backups of these manifests in {} cannot be listed; pgcellar list shows each reason",
             store.location
         ),
     ))
@@ -94,7 +94,7 @@ fn unread_results(store: &StoreFacts, contents: &StoreContents) -> Option<Findin
             store.location,
             some(&ids, SHOWN)
         ),
-        format!("it may have said that the backup is damaged: pgcellar verify {id} makes a new one"),
+        format!("it may have recorded damage: pgcellar verify {id} records a new result"),
     ))
 }
 
@@ -116,7 +116,7 @@ fn debris(facts: &Facts, store: &StoreFacts, contents: &StoreContents) -> Option
                 some(&keys, SHOWN),
                 bytes(size)
             ),
-            "the next backup removes what is provably its own; the log of the run tells how it ended",
+            "the next backup removes what is provably its own; the log of the run shows how it ended",
         )
     })
 }
@@ -196,7 +196,7 @@ fn behind_in(facts: &Facts, first: &StoreFacts, store: &StoreFacts, protection: 
             store.location,
             some(&ids, SHOWN)
         ),
-        "the next backup copies what is missing; the log of the last one tells why it could not",
+        "the next backup copies what is missing; the log of the last one shows why it could not",
     ))
 }
 

@@ -42,7 +42,7 @@ pub fn render(overview: &Overview<'_>) -> String {
         ("Databases", databases(overview)),
         ("Size and duration", history::section(overview)),
         ("Stores", stores(overview)),
-        ("What comes next", next(overview)),
+        ("Schedule and retention", next(overview)),
         ("Backups", backups(overview)),
     ] {
         if !body.is_empty() {

@@ -63,7 +63,7 @@ fn verdicts(overview: &Overview<'_>) -> Vec<Metric> {
         },
         one(
             "pgcellar_backup_longest_age_seconds",
-            "Age that the newest good backup may have; twice as much is critical.",
+            "Maximum age of the newest good backup; twice that is critical.",
             facts.schedule.recent.as_secs_f64(),
         ),
     ];
@@ -111,12 +111,12 @@ fn databases(overview: &Overview<'_>) -> Vec<Metric> {
         }),
         each(
             "pgcellar_proven_backup_timestamp_seconds",
-            "When the newest backup began that a drill has proven; 0 if there is none.",
+            "When the newest backup that a drill has proven began; 0 if there is none.",
             &|protection| Some(protection.proven().map_or(0.0, |(backup, _)| seconds(backup.started))),
         ),
         each(
             "pgcellar_recovery_duration_seconds",
-            "How long the restore took that has proven the newest proven backup.",
+            "How long the restore of the newest proven backup took in its drill.",
             &|protection| protection.proven().map(|(_, drill)| drill.restore_seconds),
         ),
     ]

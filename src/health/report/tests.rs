@@ -1,4 +1,4 @@
-//! Reports of an instance in trouble, against files: `PGCELLAR_WRITE_GOLDEN=1 cargo test` writes them anew, to be read
+//! Reports of an instance in trouble, against files: `PGCELLAR_WRITE_GOLDEN=1 cargo test` rewrites them, to be read
 //! and committed.
 
 use std::path::Path;

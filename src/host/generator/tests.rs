@@ -119,9 +119,12 @@ fn a_file_that_cannot_be_used_costs_the_others_nothing() {
     std::fs::write(etc.join("d.env"), "BACKUP_SCHEDULE=@daily\n").unwrap();
     std::fs::write(etc.join("x@y.env"), "BACKUP_SCHEDULE=@daily\n").unwrap();
     let complaints = generate(&etc, &units, &clock("UTC"), |_| Ok(())).unwrap();
-    for (name, why) in
-        [("a.env", "it is no file"), ("b.env", "it is no file"), ("c.env", "larger than 1 MiB"), ("x@y.env", "x@y")]
-    {
+    for (name, why) in [
+        ("a.env", "it is not a file"),
+        ("b.env", "it is not a file"),
+        ("c.env", "larger than 1 MiB"),
+        ("x@y.env", "x@y"),
+    ] {
         let matching = |one: &&String| one.contains(name) && one.contains(why);
         assert_eq!(complaints.iter().filter(matching).count(), 1, "{name}: {complaints:?}");
     }

@@ -168,7 +168,7 @@ async fn read_answer(stream: &mut TcpStream) -> io::Result<String> {
             begin = answer.len();
         }
     }
-    Err(io::Error::new(io::ErrorKind::InvalidData, "the server's answer has no end"))
+    Err(io::Error::new(io::ErrorKind::InvalidData, "the server's reply does not end"))
 }
 
 async fn encrypt(settings: &MailSettings, stream: TcpStream) -> Result<TlsStream<TcpStream>> {

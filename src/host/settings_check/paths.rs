@@ -144,7 +144,7 @@ fn confined(variable: &str, path: &Path) -> Option<String> {
             "remove the setting to use /dev/shm, or use a folder such as /var/lib/pgcellar/INSTANCE"
         }
         "DB_HOST" => "the server's unix_socket_directories can have /var/run/postgresql too",
-        "PG_BINDIR" => "take a folder such as /usr/lib/postgresql/17/bin",
+        "PG_BINDIR" => "use a folder such as /usr/lib/postgresql/17/bin",
         _ => "put the file into /etc/pgcellar, readable for the group pgcellar",
     };
     Some(Error::new(Kind::Config, format!("{shown} is hidden from the units by {why}")).hint(instead).to_string())

@@ -35,7 +35,7 @@ pub fn check(source: &SettingsSource, values: &Values, findings: &mut SettingFin
         let credential = CREDENTIALS.iter().find(|(name, _)| name == other).map_or("", |(_, credential)| credential);
         let set = if values.contains_key(*variable) { (*variable).to_owned() } else { format!("{variable}_FILE") };
         let place = elsewhere(source, other, credential);
-        findings.warning(&set, format!("needs {other}, which is not here; it must come from elsewhere: {place}"));
+        findings.warning(&set, format!("needs {other}, which is not set here; set it elsewhere: {place}"));
     }
 }
 

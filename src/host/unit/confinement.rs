@@ -19,9 +19,9 @@ pub fn must_be_handed_in(path: &Path) -> Result<()> {
     if !found.is_file() && !found.is_dir() {
         return Err(Error::new(
             Kind::Usage,
-            format!("{shown} is a pipe or a device, which the unit of the instance cannot be handed"),
+            format!("{shown} is a pipe or a device, which cannot be passed to the unit of the instance"),
         )
-        .hint("put it into a file first"));
+        .hint("write it to a file first"));
     }
     let is_hidden = HOMES.iter().chain(TEMPORARY).any(|folder| path.starts_with(folder));
     if is_hidden && shown.to_string().contains(['"', '\\']) {

@@ -251,7 +251,7 @@ fn wrong_identities_are_named_by_line_and_not_repeated() {
         (format!("# comment\n{cut}\n"), "line 2"),
         (format!("{private}\n{public}\n"), "line 2 of the age identity file is a public key"),
         (format!("\n{locked}"), "line 2 of the age identity file has a passphrase"),
-        (ecdsa, "type that age does not take"),
+        (ecdsa, "type that age does not support"),
         (unended, "cannot be read"),
         ("AGE-PLUGIN-YUBIKEY-1QQQQ".to_owned(), "plugin"),
         ("# nothing\n".to_owned(), "no key"),

@@ -177,7 +177,7 @@ impl Parser {
                 }
                 if self.digest.finish() != self.again.finish() {
                     return Err(
-                        Malformed::new(self.offset, "the second table of contents is not like the first").into()
+                        Malformed::new(self.offset, "the second table of contents differs from the first").into()
                     );
                 }
             }

@@ -368,5 +368,5 @@ fn number(digits: &[u8]) -> Result<u32, String> {
         .ok()
         .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|text| text.parse().ok())
-        .ok_or_else(|| format!("{:?} is no number", String::from_utf8_lossy(digits)))
+        .ok_or_else(|| format!("{:?} is not a number", String::from_utf8_lossy(digits)))
 }

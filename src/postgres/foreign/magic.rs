@@ -77,7 +77,7 @@ pub fn recognize(name: &str, head: &[u8]) -> Result<Beginning> {
     if head.get(257..262) == Some(b"ustar") {
         return match head.starts_with(b"toc.dat\0") {
             true => Ok(Beginning::Tar),
-            false => Err(no_dump(name, "it is a tar file of something else than pg_dump --format=tar")
+            false => Err(no_dump(name, "it is a tar file of another program than pg_dump --format=tar")
                 .hint("unpack it, and name the dump in it")),
         };
     }
@@ -206,7 +206,7 @@ mod tests {
             (b"PGDMP\x02\x00\x00\x04\x08\x01", "newer"),
             (b"PGDMP\x01\x0d\x00\x04\x08\x01", "older than 12"),
             (b"PGDMP\x01\x0e\x00\x04\x08\x03", "without its data"),
-            (&tar, "tar file of something else"),
+            (&tar, "tar file of another program"),
             (b"age-encryption.org/v1\n", "encrypted before"),
             (b"\x1f\x8b\x08\x00", "compressed twice, the second time with gzip"),
             (b"\x04\x22\x4d\x18\x00", "lz4 -d"),

@@ -54,11 +54,11 @@ pub async fn clear(server: &mut TargetServer, target: &str) -> Result<()> {
         let database = NewDatabase { oid, name, target: target.to_owned(), options };
         match judge(&left, target) {
             Ok(Origin::Process(process)) => {
-                database.clear_away(server, &format!("process {} had left when it was killed", process.pid)).await;
+                database.clear_away(server, &format!("process {} left when it was killed", process.pid)).await;
             }
             Ok(Origin::Unmarked) => match database.has_nothing(server).await {
-                Ok(true) => database.clear_away(server, "a restore had left that was killed while it was made").await,
-                Ok(false) => database.name_it("something was made in it"),
+                Ok(true) => database.clear_away(server, "a restore left when it was killed while creating it").await,
+                Ok(false) => database.name_it("it has contents"),
                 Err(error) => database.name_it(error.message()),
             },
             Err(why) => database.name_it(why),
@@ -98,7 +98,7 @@ fn judge(left: &Left, target: &str) -> std::result::Result<Origin, &'static str>
     }
     match &origin {
         Origin::Process(process) if !process.has_ended() => {
-            Err("the process that made it may still live, on another host or in another container")
+            Err("the process that made it may still run, on another host or in another container")
         }
         _ => Ok(origin),
     }
@@ -122,7 +122,8 @@ impl NewDatabase {
 
     fn name_it(&self, why: &str) {
         log::warn!(
-            "the database '{}' seems to be left from a restore that was killed, and stays: {why}; check it, and drop \
+            "the database '{}' seems to be left over from a killed restore, and is not dropped: {why}; check it, and \
+             drop \
              it: DROP DATABASE {} WITH (FORCE)",
             self.name.escape_debug(),
             identifier(&self.name)

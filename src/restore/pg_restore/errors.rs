@@ -181,7 +181,7 @@ impl ErrorWatcher {
 /// The error of a program that failed: the first error that it printed, its kind, and what to do.
 pub fn failure(program: &str, version: &str, how: &str, messages: &[String]) -> Error {
     let Some(why) = first_error(messages.iter().map(String::as_str)) else {
-        return Error::new(Kind::Unavailable, format!("{program} {how}")).hint("look at the server's log");
+        return Error::new(Kind::Unavailable, format!("{program} {how}")).hint("see the server's log");
     };
     let (kind, hint) = meaning(program, version, &why);
     Error::new(kind, format!("{program} {how}: {why}")).hint(hint)
@@ -273,7 +273,7 @@ pub fn is_not_preloaded(message: &str) -> bool {
 }
 
 /// The hint for a session that has ended.
-const ENDED_HINT: &str = "the server broke off; look at its log";
+const ENDED_HINT: &str = "the server closed the connection; see its log";
 
 /// The kind of an error and what to do, by the words that the programs use for it.
 fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
@@ -335,7 +335,7 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
         return (Kind::Unavailable, ENDED_HINT.to_owned());
     }
     let hint =
-        "--keep-going goes on after errors, into a new database; pgcellar verify tells whether the archive is whole";
+        "--keep-going continues after errors, into a new database; pgcellar verify checks whether the archive is whole";
     (Kind::Data, hint.to_owned())
 }
 

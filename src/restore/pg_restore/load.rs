@@ -198,7 +198,9 @@ impl Load<'_> {
                 biased;
                 () = self.stop.wait() => break Err(self.stop.error()),
                 () = running.judge.condemned() => break Err(self.condemn(&mut running).await),
-                fed = &mut feeding => break fed.map_err(|error| Error::new(Kind::Internal, format!("a thread broke down: {error}"))),
+                fed = &mut feeding => {
+                    break fed.map_err(|error| Error::new(Kind::Internal, format!("a thread panicked: {error}")));
+                }
                 end = running.child.wait(), if exited.is_none() => match end.and_then(|end| self.outcome(&running.judge, end)) {
                     Ok(messages) => exited = Some(messages),
                     Err(error) => break Err(error),

@@ -33,7 +33,7 @@ pub const DELETE: Operation = Operation { verb: "delete", permission: "s3:Delete
 pub const LIST: Operation = Operation { verb: "list", permission: "s3:ListBucket" };
 /// Listing the buckets of an account.
 pub const BUCKETS: Operation = Operation { verb: "list", permission: "s3:ListAllMyBuckets" };
-/// Listing begun uploads.
+/// Listing unfinished uploads.
 pub const UPLOADS: Operation = Operation { verb: "list the uploads of", permission: "s3:ListBucketMultipartUploads" };
 /// Aborting an upload.
 pub const ABORT: Operation = Operation { verb: "abort the upload of", permission: "s3:AbortMultipartUpload" };
@@ -121,7 +121,7 @@ where
 {
     if let Some(name) = &settings.misspelt_endpoint {
         let why =
-            format!("{name} is set, and pgcellar does not know it: without AWS_ENDPOINT_URL the bucket is Amazon's");
+            format!("{name} is set, which pgcellar does not support: without AWS_ENDPOINT_URL the bucket is Amazon's");
         return Error::new(Kind::Config, format!("cannot {} {what}: {why}", operation.verb))
             .hint(format!("rename {name} to AWS_ENDPOINT_URL, or unset it if Amazon is meant"));
     }

@@ -43,7 +43,7 @@ impl Bucket {
         }
     }
 
-    /// The begun uploads whose keys in the bucket begin with `begin`, each with its key in the store; none if the server does not
+    /// The unfinished uploads whose keys in the bucket begin with `begin`, each with its key in the store; none if the server does not
     /// support this list. The keys are not encoded: SeaweedFS reports an encoding that it does not apply.
     pub async fn uploads(&self, begin: &str) -> Result<Vec<(String, MultipartUpload)>> {
         let prefix = self.prefix();

@@ -155,7 +155,7 @@ impl Probe {
     }
 
     /// Begins an upload with the options of an archive (storage class, Object Lock, key of the encryption), sends a part, lists
-    /// the begun uploads, and aborts it.
+    /// the unfinished uploads, and aborts it.
     pub async fn upload(&self) -> Result<()> {
         self.note(UploadState::Requested);
         let begun = upload::Parts::begin(&self.bucket, &self.archive, &self.mark, ObjectKind::Archive).await;

@@ -48,7 +48,7 @@ pub struct S3Upload {
     is_committed: bool,
 }
 
-/// The parts of a begun upload.
+/// The parts of a unfinished upload.
 pub struct Parts {
     id: String,
     begun: usize,

@@ -38,8 +38,8 @@ impl Candidate {
         let id = name::leading_id(&self.key);
         let why = match (id, self.folder) {
             (None, _) => "its name does not contain its database and its time",
-            (Some(id), true) if id != self.key => "a folder has nothing behind the time in its name",
-            (Some(id), false) if id == self.key => "a file has an ending behind the time in its name",
+            (Some(id), true) if id != self.key => "a folder has nothing after the time in its name",
+            (Some(id), false) if id == self.key => "a file has an ending after the time in its name",
             (Some(id), _) => return Ok(id),
         };
         let message = format!("{} cannot be adopted: {why}", printable(&self.called));

@@ -24,13 +24,13 @@ pub struct NameFacts {
 
 /// The manifest of a dump that has been read whole.
 pub fn manifest(named: NameFacts, place: &Place, dump: Dump, whole: WholeDump) -> Manifest {
-    let mut warnings = vec!["it has no globals: whoever made it left out roles and tablespaces".to_owned()];
+    let mut warnings = vec!["it has no globals: roles and tablespaces were not dumped with it".to_owned()];
     let (method, warning) = method(&dump);
     warnings.extend(warning);
     let not_understood: Vec<String> = dump.properties.warnings().collect();
     let properties = dump.properties.complete(DatabaseProperties::unknown());
     if !properties.are_known() {
-        warnings.push("it does not tell the database's encoding, locale, owner, privileges and settings".to_owned());
+        warnings.push("it does not record the database's encoding, locale, owner, privileges and settings".to_owned());
     }
     let (options, omitted) = left_out(&whole);
     let own_words = warnings.clone();

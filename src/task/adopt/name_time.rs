@@ -32,7 +32,7 @@ pub fn zone(name: &str) -> Result<TimeZone> {
 pub fn of_id(id: &str, zone: &TimeZone, now: Timestamp) -> Result<Moment> {
     let refused = |why: String| Error::new(Kind::Usage, format!("{} cannot be adopted: {why}", printable(id)));
     let Some(local) = name::time(id) else {
-        return Err(refused("the time in its name is in no calendar".to_owned())
+        return Err(refused("the time in its name does not exist".to_owned())
             .hint("rename it to DATABASE_YYYYMMDD_HHMMSS with the time at which it was made"));
     };
     let place = zone.iana_name().unwrap_or("this zone");
@@ -45,12 +45,12 @@ pub fn of_id(id: &str, zone: &TimeZone, now: Timestamp) -> Result<Moment> {
             return Err(refused(why).hint("name the zone of the host that made it with --timezone"));
         }
         AmbiguousOffset::Fold { .. } => {
-            Some(format!("the clocks of {place} showed {local} twice: it is taken for the first one"))
+            Some(format!("the clocks of {place} showed {local} twice: the first one is used"))
         }
     };
     let at = ambiguous.earlier().map_err(|error| refused(error.to_string()))?;
     match at > now {
-        true => Err(refused(format!("by its name it was made at {at:.0}, and now it is {now:.0}"))
+        true => Err(refused(format!("its name has a time in the future, {at:.0}: it is {now:.0}"))
             .hint("name the zone of the host that made it with --timezone, such as Europe/Berlin")),
         false => Ok(Moment { at, note }),
     }
@@ -88,8 +88,8 @@ mod tests {
     fn times_that_cannot_be_are_refused() {
         for (id, zone, words) in [
             ("a_20230326_023000", "Europe/Berlin", "never showed 02:30:00"),
-            ("a_20230229_120000", "UTC", "no calendar"),
-            ("a_20260101_003000", "UTC", "now it is 2026-01-01T00:00:00Z"),
+            ("a_20230229_120000", "UTC", "does not exist"),
+            ("a_20260101_003000", "UTC", "it is 2026-01-01T00:00:00Z"),
             ("a_99991231_235959", "America/New_York", "cannot be adopted"),
         ] {
             let error = of(id, zone).unwrap_err();

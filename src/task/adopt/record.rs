@@ -28,8 +28,10 @@ pub fn belongs_to(manifest: &Manifest, key: &str, called: &str) -> Result<()> {
     }
     let first = manifest.files.first().map_or("another file", |file| file.key.as_str());
     let message = format!("{called} cannot be adopted: the backup {} is {first} already", manifest.id);
-    Err(Error::new(Kind::CannotWrite, message)
-        .hint("there is one backup of a database in a second: if it is needed too, rename it by a second"))
+    Err(Error::new(Kind::CannotWrite, message).hint(
+        "a database has one backup per second at most: if this one is needed too, change the time in its name by \
+               a second",
+    ))
 }
 
 /// Writes the manifest durably, with the lock of the directory. Blocks.
@@ -100,8 +102,10 @@ fn same_elsewhere(other: &dyn Store, manifest: &Manifest) -> Result<Option<Manif
         (false, _) => {
             let (id, place) = (&manifest.id, other.location());
             let message = format!("{id} cannot be adopted: the backup {id} in {place} is another one");
-            Err(Error::new(Kind::CannotWrite, message)
-                .hint("there is one backup of a database in a second: if it is needed too, rename it by a second"))
+            Err(Error::new(Kind::CannotWrite, message).hint(
+                "a database has one backup per second at most: if this one is needed too, change the time in its \
+                       name by a second",
+            ))
         }
     }
 }

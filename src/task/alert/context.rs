@@ -126,7 +126,7 @@ pub fn files(failure: &FailedTask) -> Vec<Error> {
                 Ok(false) => format!("there is no {}", path.display()),
                 _ => format!("{} cannot be used", path.display()),
             };
-            let hint = format!("pgcellar config check -i {instance} shows what is wrong with it");
+            let hint = format!("pgcellar config check -i {instance} shows its errors");
             vec![Error::new(Kind::Config, message).hint(hint)]
         }
         _ => Vec::new(),

@@ -128,7 +128,7 @@ impl FailedTask {
         let (how, hint) = match self.result.as_deref() {
             Some("timeout" | "watchdog") => (
                 "it made no progress within its time limit, and was stopped".to_owned(),
-                "does the server answer, does a lock hold the dump up, are the disk and the bucket quick enough?",
+                "does the server answer, does the dump wait for a lock, are the disk and the bucket fast enough?",
             ),
             Some("oom-kill") => (
                 "the kernel killed it, because there was no memory left".to_owned(),
@@ -160,7 +160,7 @@ impl FailedTask {
             64 => ("the command line is wrong", ""),
             65 => ("data is damaged, or is not what was backed up", ""),
             66 => ("something is missing", ""),
-            69 => ("a server or the bucket could not be reached, or broke off", ""),
+            69 => ("a server or the bucket could not be reached, or closed the connection", ""),
             70 => ("an error inside pgcellar", ""),
             71 => ("the system refused a resource, or a program is missing", ""),
             73 => ("a file could not be written", ""),
@@ -181,7 +181,7 @@ fn passing(cause: Option<Cause>) -> (&'static str, &'static str) {
             "another session held a lock on a table for too long",
             "pg_stat_activity shows who; run it at a quieter time, or let it wait longer with BACKUP_LOCK_WAIT_TIMEOUT",
         ),
-        Some(Cause::TablesDropped) => ("tables were dropped under each dump", "run it when nothing drops tables"),
+        Some(Cause::TablesDropped) => ("tables were dropped during each dump", "run it when nothing drops tables"),
         Some(Cause::Stopped) => ("it was asked to stop", "it was stopped by hand, or the host went down; run it again"),
         Some(Cause::SandboxStopped) => (
             "its sandbox was stopped",

@@ -54,7 +54,7 @@ fn name_all(store: &LocalStore, finished: FinishedBackup, manifest: &Manifest) -
 }
 
 /// On failure, objects that have their names stay: after a lost answer it is unknown whether the object exists, and a manifest may
-/// arrive late. The announcement stays too, and says whose the objects are until retention removes them.
+/// arrive late. The announcement stays too, and names the owner of the objects until retention removes them.
 fn name_all_in_bucket(store: &dyn Store, finished: FinishedBackup, manifest: &Manifest) -> Result<()> {
     let (key, document) = (Manifest::key(&manifest.id), manifest.to_json()?);
     finished.uploads.into_iter().try_for_each(|upload| upload.commit())?;

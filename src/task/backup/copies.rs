@@ -188,7 +188,7 @@ fn leave_out_expired(
 fn damaged(backup: &Backup) -> Error {
     let record = backup.verification.iter().flat_map(|record| &record.damage);
     let what = backup.damage.iter().chain(record).next().map_or("the last verify failed", String::as_str);
-    Error::new(Kind::Data, format!("it is damaged: {what}")).hint("pgcellar verify tells more")
+    Error::new(Kind::Data, format!("it is damaged: {what}")).hint("pgcellar verify shows its damage")
 }
 
 fn another(bucket: &dyn Store, id: &str) -> Error {

@@ -107,8 +107,10 @@ impl Copier {
             if self.to.size(key)?.is_some() && !self.to.is_labelled(key)? {
                 let place = self.to.location();
                 let message = format!("{} is not copied: {place} has an object {key} without a manifest", manifest.id);
-                return Err(Error::new(Kind::CannotWrite, message)
-                    .hint(format!("pgcellar adopt {}/{key} makes it the copy if it is", place.trim_end_matches('/'))));
+                return Err(Error::new(Kind::CannotWrite, message).hint(format!(
+                    "pgcellar adopt {}/{key} records it as the copy, if it is one",
+                    place.trim_end_matches('/')
+                )));
             }
         }
         Ok(())
@@ -226,7 +228,7 @@ impl Copier {
 
 /// The error of a copy that is stopped: the copied files stay, and stay announced.
 pub fn interrupted(stop: &Stop) -> Error {
-    stop.error().hint("the next backup goes on with it")
+    stop.error().hint("the next backup continues it")
 }
 
 /// The remains of a killed run.
@@ -241,5 +243,5 @@ enum Remains {
 }
 
 fn damaged(file: &StoredFile, what: &str) -> Error {
-    Error::new(Kind::Data, format!("{} {what}", file.key)).hint("pgcellar verify tells more; it is not copied")
+    Error::new(Kind::Data, format!("{} {what}", file.key)).hint("pgcellar verify shows its damage; it is not copied")
 }

@@ -134,8 +134,8 @@ pub async fn withdraw(run: &BackupRun<'_>, id: &str) {
     match tokio::time::timeout(PROMPT, blocking::to_end(move || discard(bucket))).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            log::warn!("what was announced of {id} stays in the bucket until retention removes it: {error}")
+            log::warn!("the announcement of {id} stays in the bucket until retention removes it: {error}")
         }
-        Err(_) => log::warn!("what was announced of {id} stays in the bucket until retention removes it"),
+        Err(_) => log::warn!("the announcement of {id} stays in the bucket until retention removes it"),
     }
 }

@@ -62,7 +62,7 @@ impl<'a> BackupRun<'a> {
         no_plain_bytes_on_disk(&settings)?;
         let place = Place::new(&args.place)?;
         if settings.format == Format::Directory && place.directory.is_none() {
-            return Err(Error::new(Kind::Config, "BACKUP_FORMAT=directory cannot be had with an empty BACKUP_DIR").hint(
+            return Err(Error::new(Kind::Config, "BACKUP_FORMAT=directory cannot be used with an empty BACKUP_DIR").hint(
                 "pg_dump writes a directory's files itself: set BACKUP_DIR to a folder, or choose the custom format",
             ));
         }

@@ -38,11 +38,11 @@ fn compare(whose: &str, ahead: SignedDuration, checks: &mut Checks) {
     match ahead.abs() > APART {
         true => checks.warning(
             whose,
-            format!("its clock is {} {way} ours", span(apart)),
-            "let both keep time by NTP (timedatectl set-ntp true, chrony): backups are named by our clock",
+            format!("its clock is {} {way} this host's", span(apart)),
+            "synchronize both by NTP (timedatectl set-ntp true, chrony): backups are named by this host's clock",
         ),
-        false if apart.as_secs() == 0 => checks.ok(whose, "its clock and ours agree"),
-        false => checks.ok(whose, format!("its clock is {} {way} ours", span(apart))),
+        false if apart.as_secs() == 0 => checks.ok(whose, "its clock agrees with this host's"),
+        false => checks.ok(whose, format!("its clock is {} {way} this host's", span(apart))),
     }
 }
 
@@ -68,10 +68,10 @@ mod tests {
     #[test]
     fn clocks_that_are_apart() {
         for (seconds, expected) in [
-            (0, "OK       clock     server: its clock and ours agree"),
-            (5, "OK       clock     server: its clock is 5 s ahead of ours"),
-            (-6, "WARNING  clock     server: its clock is 6 s behind ours (let both"),
-            (7300, "WARNING  clock     server: its clock is 2 h ahead of ours (let both"),
+            (0, "OK       clock     server: its clock agrees with this host's"),
+            (5, "OK       clock     server: its clock is 5 s ahead of this host's"),
+            (-6, "WARNING  clock     server: its clock is 6 s behind this host's (synchronize both"),
+            (7300, "WARNING  clock     server: its clock is 2 h ahead of this host's (synchronize both"),
         ] {
             let mut checks = Checks::new(DoctorPart::Clock);
             compare("server", SignedDuration::from_secs(seconds), &mut checks);

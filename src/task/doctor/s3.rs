@@ -55,13 +55,13 @@ fn reached(services: &Services, bucket: &BucketAccess, checks: &mut Checks) -> b
     let all: [(Stage, &str, String); 3] = [
         (Stage::Server, "server", format!("{} answers", server(settings))),
         (Stage::Key, "key", format!("the server knows the access key of {}", key(services, settings))),
-        (Stage::Bucket, "bucket", format!("there is a bucket {}", settings.bucket)),
+        (Stage::Bucket, "bucket", format!("the bucket {} exists", settings.bucket)),
     ];
     for (at, check, found) in all {
         match refusal {
             Some(Refusal { stage, error }) if *stage == at => {
                 checks.failed(check, error);
-                checks.skipped("the rest", format!("{check} comes first"));
+                checks.skipped("the rest", format!("{check} must succeed first"));
                 return false;
             }
             // Some servers return the same error for an unknown key as for a missing permission.
@@ -151,7 +151,8 @@ async fn conditional(probe: &Probe, checks: &mut Checks) {
         Ok(true) => checks.ok("overwrite", "the server refuses to overwrite an object (conditional writes)"),
         Ok(false) => checks.ok(
             "overwrite",
-            "the server knows no conditional writes: pgcellar checks for the object before it writes, so no two hosts may share a prefix",
+            "the server does not support conditional writes: pgcellar checks for the object before it writes, so no \
+             two hosts may share a prefix",
         ),
         Err(error) => checks.failed("overwrite", &error),
     }

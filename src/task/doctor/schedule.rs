@@ -42,7 +42,7 @@ async fn schedule(task: &Task, units: &TaskUnits, checks: &mut Checks) {
         ScheduleSetting::Off => return checks.ok(task.variable, "switched off"),
     };
     match runs(text).await {
-        Ok(runs) => checks.ok(task.variable, format!("'{text}'{of} comes next {}", list(&runs))),
+        Ok(runs) => checks.ok(task.variable, format!("'{text}'{of} is next due {}", list(&runs))),
         Err(error) if error.kind() == Kind::Config => {
             let stays =
                 units.timer(task).map(|timer| format!("; {}", timer_schedule::words(&timer))).unwrap_or_default();

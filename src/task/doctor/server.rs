@@ -171,7 +171,7 @@ async fn facts(
     database: &str,
     args: &DoctorArgs,
 ) -> Result<(DoctorServer, String)> {
-    let wrong = failed("the server cannot be asked");
+    let wrong = failed("the server cannot be queried");
     let row = client
         .query_one(
             "SELECT current_setting('server_version'), current_setting('server_version_num')::int, current_user::text, \

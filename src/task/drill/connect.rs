@@ -55,11 +55,11 @@ fn hint(error: &std::io::Error, socket: &Path, place: &Surroundings) -> String {
     let own = "on a machine of your own --unisolated lets the restored code run with your rights";
     match (error.kind(), place) {
         (ErrorKind::PermissionDenied, Surroundings::Systemd) => {
-            "hold the drill as the user pgcellar, such as by root's pgcellar -i NAME drill".to_owned()
+            "run the drill as the user pgcellar, for instance by root's pgcellar -i NAME drill".to_owned()
         }
-        (ErrorKind::PermissionDenied, _) => "hold the drill as the user that may connect to the socket".to_owned(),
+        (ErrorKind::PermissionDenied, _) => "run the drill as the user that may connect to the socket".to_owned(),
         _ if place.is_container() => {
-            format!("{}; DRILL_SCHEDULE=off switches drills off where there is to be none", place.start_sandbox())
+            format!("{}; DRILL_SCHEDULE=off switches drills off", place.start_sandbox())
         }
         _ if socket != Path::new(DRILL_SOCKET) => format!("start the sandbox there; {own}"),
         _ => format!("{}; {own}", place.start_sandbox()),

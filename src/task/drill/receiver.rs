@@ -75,7 +75,9 @@ impl Receiver {
                     Ok(Some(Frame::Message)) => protocol::document::<Message>(&bytes),
                     Ok(None) => return,
                     Ok(Some(_)) => Err(Error::new(Kind::Internal, "unexpected message from the sandbox")),
-                    Err(error) => Err(Error::new(Kind::Unavailable, format!("the sandbox broke off: {error}"))),
+                    Err(error) => {
+                        Err(Error::new(Kind::Unavailable, format!("the stream from the sandbox failed: {error}")))
+                    }
                 };
                 let is_last = message.is_err();
                 if sender.blocking_send(message).is_err() || is_last {
@@ -92,8 +94,8 @@ impl Receiver {
             Some(message) => message?,
             None if self.has_received || self.begun.elapsed() >= REFUSAL => return Err(killed(&Surroundings::here())),
             None => {
-                return Err(Error::new(Kind::TryAgain, "the sandbox hung up").hint(format!(
-                    "it holds one drill at a time: is there another one? Look at {}",
+                return Err(Error::new(Kind::TryAgain, "the sandbox closed the connection").hint(format!(
+                    "it runs one drill at a time: is another one running? See {}",
                     Surroundings::here().sandbox_log()
                 )));
             }
@@ -108,10 +110,10 @@ impl Receiver {
                 }))
             }
             Message::Broken { full: true, reason } => Err(Error::new(Kind::CannotWrite, text(&reason))
-                .context("the drill was broken off")
+                .context("the drill was interrupted")
                 .hint("free space where the throwaway cluster is, or set DRILL_DIR to a folder with more")),
             Message::Broken { full: false, reason } => {
-                Err(Error::new(Kind::Unavailable, text(&reason)).context("the drill was broken off"))
+                Err(Error::new(Kind::Unavailable, text(&reason)).context("the drill was interrupted"))
             }
             Message::Stopped => Err(stopped(&Surroundings::here())),
             other => Ok(other),
@@ -206,10 +208,8 @@ fn killed(place: &Surroundings) -> Error {
         Surroundings::Systemd => " (MemoryMax= of pgcellar-drill-sandbox@.service)",
         _ => "",
     };
-    Error::new(Kind::Unavailable, "the sandbox ended in the middle of the drill").hint(format!(
-        "it was killed or has crashed, perhaps for want of memory{memory}: look at {}",
-        place.sandbox_log()
-    ))
+    Error::new(Kind::Unavailable, "the sandbox ended in the middle of the drill")
+        .hint(format!("it was killed or has crashed, perhaps for lack of memory{memory}: see {}", place.sandbox_log()))
 }
 
 /// The error of a sandbox that was stopped.
@@ -221,14 +221,13 @@ fn stopped(place: &Surroundings) -> Error {
         _ => "",
     };
     Error::new(Kind::TryAgain, "the sandbox was stopped in the middle of the drill")
-        .hint(format!("{why}somebody may have stopped it: look at {}", place.sandbox_log()))
+        .hint(format!("{why}it may have been stopped by hand: see {}", place.sandbox_log()))
         .caused_by(Cause::SandboxStopped)
 }
 
 fn unexpected() -> Error {
     Error::new(Kind::Unavailable, "unexpected message from the sandbox").hint(format!(
-        "what it restored may have got hold of it: look at the functions in the backup before you restore it elsewhere, and \
-         at {}",
+        "restored code may control it: check the functions in the backup before you restore it elsewhere, and see {}",
         Surroundings::here().sandbox_log()
     ))
 }
@@ -260,7 +259,7 @@ mod tests {
         assert_eq!((busy.kind(), busy.cause()), (Kind::TryAgain, None));
         let killed = connection_lost(None, REFUSAL).await;
         assert_eq!(killed.kind(), Kind::Unavailable);
-        assert!(killed.hint_text().unwrap().contains("want of memory"), "{killed}");
+        assert!(killed.hint_text().unwrap().contains("lack of memory"), "{killed}");
         let stopped = connection_lost(Some(&Message::Stopped), Duration::ZERO).await;
         assert_eq!((stopped.kind(), stopped.cause()), (Kind::TryAgain, Some(Cause::SandboxStopped)));
     }

@@ -106,7 +106,7 @@ fn words(manifest: &Manifest, drill: &DrillRecord) -> String {
             )
         }
         DrillOutcome::Restored | DrillOutcome::Failed => {
-            format!("{id} comes back, and is not proven: {restored}, without fingerprints to compare with")
+            format!("{id} can be restored, but is not proven: {restored}, without fingerprints to compare with")
         }
     }
 }
@@ -122,9 +122,9 @@ pub fn print(reports: &[DrillReport]) -> Result<()> {
 fn failed_hint(id: &str) -> String {
     let id = printable(id);
     format!(
-        "keep the backup; pgcellar verify {id} tells whether its bytes are damaged. If they are not, pgcellar restore {id} \
-         --keep-going --target-database NAME shows on a server of yours what does not come back; report what nothing of yours \
-         explains"
+        "keep the backup; pgcellar verify {id} checks whether its bytes are damaged. If not, pgcellar restore {id} \
+         --keep-going --target-database NAME shows on a server of your own what cannot be restored; report a \
+         difference that nothing of your own explains"
     )
 }
 
@@ -154,7 +154,7 @@ pub fn outcome(reports: Vec<DrillReport>) -> Result<()> {
 
 /// The error of several drills, each of which was logged: of the kind of the first one.
 fn several(not_held: usize, total: usize, first: &Error) -> Error {
-    let mut error = Error::new(first.kind(), format!("{not_held} of {total} drills could not be held"));
+    let mut error = Error::new(first.kind(), format!("{not_held} of {total} drills could not be run"));
     if let Some(hint) = first.hint_text() {
         error = error.hint(hint);
     }

@@ -29,7 +29,7 @@ pub fn find(inventory: &Inventory, args: &DrillArgs) -> Result<Vec<DrillTarget>>
     }
     let databases: BTreeSet<&str> = inventory.own(database).map(|group| group.manifest().database.as_str()).collect();
     if databases.is_empty() {
-        return Err(Error::new(Kind::Missing, "there is no backup to drill").hint("pgcellar list shows what there is"));
+        return Err(Error::new(Kind::Missing, "there is no backup to drill").hint("pgcellar list shows the backups"));
     }
     let newest = |name| target(inventory, BackupQuery { id: "latest", database: Some(name), verb: "drill" });
     databases.into_iter().map(newest).collect()

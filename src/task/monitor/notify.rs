@@ -104,7 +104,7 @@ async fn send_waiting(settings: &MailSettings, file: &StateFile, state: &mut Not
         match deliver(settings, letter).await {
             Ok(()) => log::info!("mailed '{}', which had waited", letter.subject),
             Err(error) if error.kind() == Kind::Data => {
-                log::error!(MESSAGE_ID = event::MAIL_FAILED; "'{}' is given up: {error}", letter.subject)
+                log::error!(MESSAGE_ID = event::MAIL_FAILED; "giving up on '{}': {error}", letter.subject)
             }
             Err(error) => return Err(error),
         }

@@ -106,7 +106,7 @@ pub async fn run(settings: &RestoreSettings, stop: &Stop) -> Result<()> {
     outcome(&failures, "could not be restored")?;
     log::info!("restored {}", count(outcomes.len(), "database"));
     // There may be newer backups, and of other databases too.
-    unread.map_or(Ok(()), |error| Err(error.context("what another store has was not restored")))
+    unread.map_or(Ok(()), |error| Err(error.context("backups in the store that cannot be read were not restored")))
 }
 
 async fn restore_each<'a>(
@@ -168,7 +168,7 @@ fn choose(
         }
     }
     for unread in &inventory.unread {
-        log::warn!("{}: going on without what is there", printable(&unread.error.to_string()));
+        log::warn!("{}: continuing without its backups", printable(&unread.error.to_string()));
     }
     match (all.is_empty(), failures.is_empty()) {
         (true, false) => Err(inventory.or_unread(failures.swap_remove(0).error)),
@@ -231,7 +231,7 @@ fn nothing(inventory: Inventory, at: Option<Timestamp>) -> Error {
         (None, Some(error)) => error,
         (at, _) => {
             let of = at.map(|at| format!(" of {} or before", second(at, &local_zone()))).unwrap_or_default();
-            Error::new(Kind::Missing, format!("there is no backup{of}")).hint("pgcellar list shows what there is")
+            Error::new(Kind::Missing, format!("there is no backup{of}")).hint("pgcellar list shows the backups")
         }
     };
     inventory.or_unread(error)

@@ -131,7 +131,7 @@ async fn choose_target(
         // The default and the name on the command line are no typing errors.
         let is_sure = target == manifest.database || on_command_line.as_ref() == Some(&target);
         if !is_sure && is_answer(&target) {
-            terminal.print(&format!("{target} answers another question, and is not taken for a database's name.\n"))?;
+            terminal.print(&format!("'{target}' is not accepted as a database's name here.\n"))?;
             continue;
         }
         server.revive().await?;
@@ -218,10 +218,9 @@ impl Terminal {
             // After a signal the receiver is gone.
             drop(sender.send(read.map(|_| line)));
         });
-        let line =
-            receiver.await.map_err(|_| Error::new(Kind::Internal, "a thread broke down"))?.map_err(unreadable)?;
+        let line = receiver.await.map_err(|_| Error::new(Kind::Internal, "a thread panicked"))?.map_err(unreadable)?;
         match line.is_empty() {
-            true => Err(Error::new(Kind::TryAgain, "no answer came, and nothing was restored")),
+            true => Err(Error::new(Kind::TryAgain, "no answer; nothing was restored")),
             false => Ok(String::from_utf8_lossy(&line).trim().to_owned()),
         }
     }

@@ -186,7 +186,8 @@ fn globals(manifest: &Manifest) -> Result<String> {
     let script = printable(&plain(manifest, file, "less")?);
     let applied = printable(&plain(manifest, file, "psql --no-psqlrc --dbname=postgres")?);
     Ok(format!(
-        "# Roles that the server lacks are made before. Read the globals first: applied, they also change the roles that\n\
+        "# Create the roles that the server lacks first. Read the globals first: applied, they also change the roles \
+         that\n\
          # are there, with passwords and rights.\n#   {script}\n#   {applied}\n"
     ))
 }
@@ -216,7 +217,7 @@ fn sessions(manifest: &Manifest) -> Result<String> {
     let role = sets("role").then_some(("role", "none"));
     let options = startup_options(LASTING.iter().copied().chain(role).chain(computed));
     Ok(format!(
-        "# Nothing ends the load half-way, and what the server that was backed up computed with holds here too.\n\
+        "# No time limit ends the load, and the settings of the server that was backed up apply here too.\n\
          export PGOPTIONS={}\n",
         quoted(&options)?
     ))
@@ -251,7 +252,8 @@ fn contents(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
         }
     };
     Ok(format!(
-        "# What is in it, and statistics for the planner; without these it is slow and whole.\n{load}\n\
+        "# Its contents, and statistics for the planner: queries are slow without these, but nothing is \
+         missing.\n{load}\n\
          {PSQL} --dbname=\"$database\" --command=ANALYZE || echo 'run ANALYZE again later' >&2\n"
     ))
 }

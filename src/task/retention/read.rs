@@ -84,10 +84,10 @@ fn read_one(run: &RetentionRun, store: &mut StoreBackups, planned: &mut [Planned
     let (id, location) = (printable(&backup.manifest.id), store.location());
     let bytes = HumanBytes(backup.manifest.stored_bytes());
     if run.dry_run {
-        log::info!("{location}: would first read {id} ({bytes}), which stays in the place of others");
+        log::info!("{location}: would first read {id} ({bytes}), which is kept in place of others");
         return Ok(false);
     }
-    log::info!("{location}: reads {id} ({bytes}), which stays in the place of others");
+    log::info!("{location}: reads {id} ({bytes}), which is kept in place of others");
     match verification::read_stored(store, &backup.manifest, &run.stop) {
         _ if run.stop.requested() => Err(run.stop.error()),
         Ok(record) => {

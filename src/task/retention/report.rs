@@ -112,7 +112,7 @@ pub fn log(run: &RetentionRun, store: &StoreBackups, planned: &[Planned]) {
         store,
         planned,
         |reason| matches!(reason, Reason::BeforeGap(_)),
-        "kept, because a long time passed before the backups after it, and these are too few yet",
+        "kept, because a long time passed before the backups after it, and these are still too few",
     );
     log_those(
         store,

@@ -61,7 +61,7 @@ pub async fn run(
     let archive = Arc::new(Archive::of_backup(store, revealed.manifest, revealed.identities)?);
     let mut expected = compare::read_fingerprints(&archive, stop).await?.ok_or_else(|| {
         Error::new(Kind::Missing, format!("{} has no fingerprints to compare with", printable(&id)))
-            .hint("those that backup made since it records them have some; dumps of other tools have none")
+            .hint("dumps of other tools, and backups by versions that did not record them, have none")
     })?;
     let begun = Instant::now();
     let rewritten = leave_out_rewritten(&mut expected, archive.manifest.as_ref());
@@ -203,5 +203,5 @@ fn outcome(id: &str, database: &str, comparison: &Comparison, seconds: f64) -> R
     let number = comparison.differences.len();
     let differs = if number == 1 { "1 difference" } else { &format!("{number} differences") };
     Err(Error::new(Kind::Data, format!("'{database}' does not hold what {id} has: {differs}, {comparison} compared"))
-        .hint("a database that was written to since the backup must differ"))
+        .hint("a database that was changed since the backup differs"))
 }

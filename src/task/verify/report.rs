@@ -175,7 +175,7 @@ pub fn outcome(mut reports: Vec<VerifyReport>, all: bool, several: bool, unread:
             }
         }
         None if total == 0 => {
-            Err(Error::new(Kind::Missing, "there is no backup to verify").hint("pgcellar list shows what there is"))
+            Err(Error::new(Kind::Missing, "there is no backup to verify").hint("pgcellar list shows the backups"))
         }
         None => {
             if all {

@@ -65,7 +65,7 @@ chapter "Code in a backup that attacks the drills"
 evil "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; rm -f /run/pgcellar-drill/socket; mkdir /run/pgcellar-drill/socket; chmod 0 /run/pgcellar-drill; kill -STOP 1; kill -KILL 1'"
 run 0 'make backup-manual && docker exec nestjs_starter_backup pgcellar drill latest' 'is proven'
 run 0 'docker exec nestjs_starter_backup pgcellar drill latest' 'is proven'
-run 0 'docker logs nestjs_starter_drill' 'what was restored has taken /run/pgcellar-drill/socket away'
+run 0 'docker logs nestjs_starter_drill' 'restored code has removed /run/pgcellar-drill/socket'
 run 2 'docker exec nestjs_starter_drill ls /var/tmp/reach.log' 'No such file'
 evil "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; perl -e \"chdir q(../../..); shmget 0, 4096, 01600 for 1 .. 5000; for (1 .. 30) { mkdir q(d) x 200; chdir q(d) x 200 } mkdir q(x); mkdir q(x/y); chmod 0, q(x)\"'"
 run 0 'make backup-manual && docker exec nestjs_starter_backup pgcellar drill latest' 'is proven'
@@ -87,7 +87,7 @@ run 0 'docker stop nestjs_starter_drill'
 run 72 'docker exec nestjs_starter_backup pgcellar drill latest --wait=60' 'no sandbox at /run/pgcellar-drill/socket' \
     'docker compose up --detach drill'
 run '*' 'docker exec nestjs_starter_backup pgcellar drill --each; docker exec nestjs_starter_backup pgcellar drill --each'
-run 1 'docker exec nestjs_starter_backup pgcellar monitor check' 'drill_not_held nestjs_starter_db: no drill of .* could be held the last' \
+run 1 'docker exec nestjs_starter_backup pgcellar monitor check' 'drill_not_held nestjs_starter_db: no drill of .* could be run the last' \
     'docker compose up --detach drill'
 run 0 'sed -i "s/^DRILL_SCHEDULE=.*/DRILL_SCHEDULE=off/" .env && docker compose up --detach --wait backup'
 run 0 'docker logs nestjs_starter_backup' 'drill: switched off by DRILL_SCHEDULE'

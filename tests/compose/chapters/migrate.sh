@@ -18,7 +18,7 @@ while read -r line; do
     1) run 0 "$line" ;;
     2)
         await 20 "$line" 'drill: scheduled'
-        run 0 "$line" '/backups cannot be written by user 10001, and /var/log/backup cannot .*; this mends it: docker exec --privileged --user 0 nestjs_starter_backup chown -R 10001:10001 /backups /var/log/backup$' \
+        run 0 "$line" '/backups cannot be written by user 10001, and /var/log/backup cannot .*; to fix it: docker exec --privileged --user 0 nestjs_starter_backup chown -R 10001:10001 /backups /var/log/backup$' \
             'backup: scheduled by'
         run 2 'docker exec nestjs_starter_backup pgcellar --quiet monitor check --fail-on critical' \
             'closed_folder /backups' 'chown -R 10001:10001 /backups /var/log/backup'
@@ -36,7 +36,7 @@ run 0 'make backup-manual' 'nestjs_starter_db_'
 run 0 'docker exec nestjs_starter_backup pgcellar --quiet monitor check --fail-on critical' 'PGCELLAR'
 run 0 'docker exec nestjs_starter_backup pgcellar monitor check --json >check; grep -c \"summary\" check && echo $(grep -c closed_folder check) closed folders' \
     '^[1-9]' '^0 closed folders$'
-await 30 'docker logs nestjs_starter_backup' 'are made up from now on'
+await 30 'docker logs nestjs_starter_backup' 'missed while the scheduler is down are run at its next start'
 run 0 'make backup-logs' 'a line of before' 'backup: done'
 sql 'DROP DATABASE nestjs_starter_db' postgres
 run 0 'docker exec nestjs_starter_backup /backup/restore-database.sh restore /backups/nestjs_starter_db_20231230_020000.dump.gz'

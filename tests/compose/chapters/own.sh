@@ -32,7 +32,7 @@ run 0 'docker rm --force --volumes shop_any'
 run 2 'docker run --rm --init --user 4711:4711 --env HOME=/tmp --env DB_NAME=shop --env DB_HOST=127.0.0.1 pgcellar monitor check' \
     '/backups cannot be written by user 4711 \(as root: chown'
 run 0 "docker run --detach --name shop_ro --volume shop_ro:/backups:ro $server --env DRILL_SCHEDULE=off pgcellar"
-run 2 'docker exec shop_ro pgcellar monitor check' '/backups is mounted read-only \(start the container anew'
+run 2 'docker exec shop_ro pgcellar monitor check' '/backups is mounted read-only \(create the container again'
 run 0 'docker rm --force --volumes shop_ro && docker volume rm shop_ro'
 
 chapter "CronJobs of Kubernetes, as far as Docker can run them"

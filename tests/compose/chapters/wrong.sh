@@ -46,7 +46,7 @@ run 0 'docker rm --force --volumes off && docker volume rm old'
 
 chapter "A volume that the user cannot write"
 run 0 'docker run --detach --name closed --read-only --tmpfs /backups:uid=0,mode=0755 --env DB_NAME=x pgcellar'
-await 20 'docker logs closed' '/backups cannot be written by user 10001; this mends it: docker exec --privileged --user 0 [0-9a-f]{12} chown'
+await 20 'docker logs closed' '/backups cannot be written by user 10001; to fix it: docker exec --privileged --user 0 [0-9a-f]{12} chown'
 run 2 'docker exec closed pgcellar monitor check --fail-on critical' 'closed_folder'
 run 0 'docker rm --force --volumes closed'
 
@@ -75,7 +75,7 @@ run 0 'docker rm --force --volumes failing'
 chapter "Killed during a backup"
 run 0 'docker kill nestjs_starter_backup && docker start nestjs_starter_backup'
 release
-await 60 'docker logs nestjs_starter_backup' 'was interrupted by a scheduler restart, and is made up'
+await 60 'docker logs nestjs_starter_backup' 'begins again: a scheduler restart interrupted the run of'
 await 60 'docker logs --tail 5 nestjs_starter_backup' 'backup: done in'
 run 0 'docker exec nestjs_starter_backup pgcellar verify --all'
 run 0 'docker exec nestjs_starter_backup ls -A /backups >files && grep -c "dump.gz$" files && echo $(grep -cE "partial|\.tmp" files) leftovers' '^[1-9]' '^0 leftovers$'
@@ -84,7 +84,7 @@ chapter "Stopped during a backup"
 hold_a_backup
 await 90 'docker exec nestjs_starter_db psql -U postgres -Atc "SELECT query FROM pg_stat_activity" | grep LOCK' 'LOCK TABLE'
 run 0 'time docker stop nestjs_starter_backup' 'real	0m([0-9]|1[0-2])\.'
-run 0 'docker logs --tail 20 nestjs_starter_backup' 'told to stop: ending what still runs' 'backup: .*; it is made up at the next start'
+run 0 'docker logs --tail 20 nestjs_starter_backup' 'stopping: ending the active runs' 'backup: .*; it runs again at the next start'
 run 0 'docker inspect --format "{{.State.ExitCode}} {{.State.OOMKilled}}" nestjs_starter_backup' '^0 false$'
 run 0 'docker run --rm --volumes-from nestjs_starter_backup pgcellar ls -A /backups >files && grep -c "dump.gz$" files && echo $(grep -cE "partial|\.tmp" files) leftovers' '^[1-9]' '^0 leftovers$'
 release

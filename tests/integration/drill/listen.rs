@@ -84,7 +84,7 @@ fn the_monitor_reports_a_sandbox_that_hangs_up_twice() {
     for _ in 0..2 {
         assert!(!monitor().stdout.contains("drill_not_held"));
         let run = cellar.run(["drill", "--each", "--wait=0"]).env("DRILL_SOCKET", &socket);
-        run.by_unprivileged_user().fails(75).says("the sandbox hung up");
+        run.by_unprivileged_user().fails(75).says("the sandbox closed the connection");
     }
     let printed = monitor().stdout;
     assert!(printed.contains("drill_not_held") && printed.contains("the last 2 times"), "{printed}");

@@ -81,7 +81,7 @@ fn objects_with_undecodable_names_are_restored_and_not_compared() {
     let printed = held(&cellar(&encoded("SQL_ASCII", b"Gr\xf6\xdfe")));
     assert_eq!((&printed["result"], &printed["differences"]), (&json!("restored"), &json!([])), "{printed:#}");
     let notes: Vec<&str> = printed["notes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    let why = "is not compared: its name has bytes that are no text";
+    let why = "is not compared: its name has bytes that are not valid text";
     let names = ["table public.\"Gr\u{fffd}\u{fffd}e\"", "sequence public.\"Gr\u{fffd}\u{fffd}e counted\""];
     assert_eq!(notes, names.map(|name| format!("{name} {why}")));
 }

@@ -218,7 +218,7 @@ fn an_unreadable_store_is_an_error() {
     let cellar = cellar.with("AWS_S3_BUCKET", "b").with("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
     let cellar = cellar.with("AWS_ACCESS_KEY_ID", "id").with("AWS_SECRET_ACCESS_KEY", "secret");
     let outcome = cellar.run(["restore", "--all-databases"]).fails(exit::UNAVAILABLE);
-    outcome.says("restored 1 database").says("what another store has was not restored");
+    outcome.says("restored 1 database").says("backups in the store that cannot be read were not restored");
     assert_eq!(cluster.database("shop").sql("SELECT count(*) FROM wine"), "10");
 }
 

@@ -107,7 +107,7 @@ fn the_newest_backup_is_restored_into_the_named_database() {
     // A typing error creates no database.
     for answer in ["n", "Y", "yes", "no"] {
         dialogue.types(&format!("{answer}\n"));
-        dialogue.shows("answers another question, and is not taken for a database's name.");
+        dialogue.shows("is not accepted as a database's name here.");
         dialogue.shows(&format!("[\"{}\"]: ", original.name()));
     }
     for answer in ["no", "", "yes"] {
@@ -194,7 +194,7 @@ fn a_selection_never_replaces_a_database() {
     dialogue.types("\n");
     dialogue.shows("Parts of a backup do not replace a database. Another name: ");
     dialogue.types("yes\n");
-    dialogue.shows("is not taken for a database's name.");
+    dialogue.shows("is not accepted as a database's name here.");
     dialogue.shows("]: ");
     let target = cluster.name_for("part");
     dialogue.types(&format!("{target}\n"));

@@ -61,7 +61,7 @@ impl Ground {
         }
         if rustix::process::geteuid().is_root() {
             return Err(Error::new(Kind::System, "PostgreSQL does not run as root")
-                .hint("hold the drill as another user; the packaged sandbox has one"));
+                .hint("run the drill as another user; the packaged sandbox has its own"));
         }
         let programs = stop.or(Programs::with_server(args.pg_bindir.as_deref(), order.major)).await?;
         let parent = parent(args);

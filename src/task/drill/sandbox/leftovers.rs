@@ -26,7 +26,7 @@ impl Leftovers {
     pub fn at_start(parent: &Path) -> Self {
         let mut own = OwnFolder::below(parent);
         if let Err(error) = own.empty() {
-            log::error!("drills cannot be held: {error}");
+            log::error!("drills cannot be run: {error}");
         }
         let shared = if is_image() { SHARED } else { &[] };
         let shared = shared.iter().filter_map(|folder| InitialEntries::of(Path::new(folder)).ok()).collect();

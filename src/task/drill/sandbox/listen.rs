@@ -57,7 +57,7 @@ pub async fn serve(args: &SandboxArgs, path: &Path, stop: &Stop) -> Result<()> {
             Err(error) => refuse(stream, error).await,
         };
         if socket.is_taken_away() {
-            log::warn!("what was restored has taken {} away: it is made again", path.display());
+            log::warn!("restored code has removed {}: creating it again", path.display());
             socket = SandboxSocket::bind_again(path)?;
         }
         // The drill waits for this end, so that the next one finds this socket and not one that restored code has made.
@@ -67,7 +67,7 @@ pub async fn serve(args: &SandboxArgs, path: &Path, stop: &Stop) -> Result<()> {
 
 /// Sends a drill the reason why it cannot be run.
 async fn refuse(stream: UnixStream, error: Error) -> UnixStream {
-    log::error!("a drill cannot be held: {error}");
+    log::error!("a drill cannot be run: {error}");
     let sent = async {
         let broken = |error: std::io::Error| Error::write("the stream to the drill", &error);
         stream.set_write_timeout(Some(PATIENCE)).map_err(broken)?;

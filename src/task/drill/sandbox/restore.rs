@@ -99,7 +99,9 @@ impl SandboxRun<'_> {
         let money = MonetaryLocale::find(&server, self.order.look_at.as_ref()).await?;
         let sessions = LoadSessions::find(&server, properties, money.locale()).await?;
         notes.extend(sessions.unlike.iter().map(|(name, value)| {
-            format!("the throwaway server does not take {name} = '{value}', with which the backup's database computed")
+            format!(
+                "the throwaway server does not accept {name} = '{value}', with which the backup's database computed"
+            )
         }));
         Ok(DrillDatabase { server, database, money, sessions, notes })
     }

@@ -94,7 +94,10 @@ impl StoresState {
             let (host, instance) = (printable(host), printable(instance));
             self.mixed.push(Mixed {
                 what: "host",
-                message: format!("all backups are of the host {host}, the last {}, and the server cannot be asked whether it is the same", printable(id)),
+                message: format!(
+                    "all backups are of the host {host}, the last {}, and the server's identity cannot be read",
+                    printable(id)
+                ),
                 hint: format!("is the server up? pgcellar takeover {host}/{instance} makes them this host's for good"),
                 unclear: true,
             });

@@ -33,7 +33,7 @@ impl SandboxSocket {
     /// `Config` if another file has its name; that file stays.
     pub fn bind(path: &Path) -> Result<Self> {
         if is_in_the_way(path)? {
-            return Err(Error::new(Kind::Config, format!("{} is there, and is no socket", path.display()))
+            return Err(Error::new(Kind::Config, format!("{} exists and is not a socket", path.display()))
                 .hint("move it away, or wait for drills at another path"));
         }
         SandboxSocket::make(path)
