@@ -4,8 +4,12 @@
 
 #[path = "../../src/document/mod.rs"]
 pub mod document;
+#[path = "../../src/error.rs"]
+pub mod error;
 #[path = "../../src/fingerprint/mod.rs"]
 pub mod fingerprint;
+#[path = "../../src/redacted.rs"]
+pub mod redacted;
 
 #[path = "../../src/pipeline"]
 pub mod pipeline {

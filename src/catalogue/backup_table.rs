@@ -124,16 +124,7 @@ mod tests {
         manifest.id = id.to_owned();
         manifest.database = database.to_owned();
         manifest.server.identity = Identity::default();
-        Backup {
-            manifest,
-            store: empty(StoreKind::Local),
-            status: Status::Good,
-            verification: None,
-            verification_error: None,
-            pin: None,
-            drill: None,
-            damage: Vec::new(),
-        }
+        Backup::good(manifest, empty(StoreKind::Local))
     }
 
     /// An inventory of backups, by the store's kind.

@@ -139,7 +139,6 @@ pub fn is_there(store: &dyn Store, manifest: &Manifest) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::Status;
     use crate::store::StoreKind;
     use crate::store::local::LocalStore;
     use crate::store::sample::empty;
@@ -153,16 +152,7 @@ mod tests {
         for (file, extension) in manifest.files.iter_mut().zip(["dump", "globals.sql"]) {
             file.key = format!("{}.{extension}", manifest.id);
         }
-        Backup {
-            manifest,
-            store: empty(StoreKind::Local),
-            status: Status::Good,
-            verification: None,
-            verification_error: None,
-            pin: None,
-            drill: None,
-            damage: Vec::new(),
-        }
+        Backup::good(manifest, empty(StoreKind::Local))
     }
 
     /// What is copied in which order, what has to be compared, and how many were deleted.

@@ -12,6 +12,7 @@ use crate::catalogue::name::MANIFEST;
 use crate::catalogue::records::drill::DrillRecord;
 use crate::catalogue::records::{Depth, Pin, Verification};
 use crate::catalogue::takeover::Takeover;
+use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::parallel;
 use crate::store::{LARGEST_DOCUMENT, Store, StoreKind};
@@ -191,7 +192,7 @@ impl Backup {
         let has = |key: &String| sizes.contains_key(key);
         let record = Some(Verification::key(&manifest.id)).filter(has).map(|key| read_document(store, &key));
         let (verification, verification_error) = match record {
-            Some(Ok(bytes)) => match parse_verification(&bytes) {
+            Some(Ok(bytes)) => match document::parse::<Verification>(&bytes) {
                 Ok(record) => (Some(record).filter(|record| record.id == manifest.id), None),
                 Err(error) => (None, Some(error.to_string())),
             },
@@ -276,7 +277,7 @@ pub fn manifest(store: &dyn Store, id: &str) -> Result<Option<Manifest>> {
 
 /// The pin of a backup. Whatever has the name of a pin is one, even if it cannot be read.
 fn pin(store: &dyn Store, key: &str, manifest: &Manifest) -> Pin {
-    let read = read_document(store, key).ok().and_then(|bytes| crate::document::parse::<Pin>(&bytes).ok());
+    let read = read_document(store, key).ok().and_then(|bytes| document::parse::<Pin>(&bytes).ok());
     read.filter(|pin| pin.id == manifest.id).unwrap_or_else(|| Pin {
         id: manifest.id.clone(),
         at: manifest.ended,
@@ -286,11 +287,8 @@ fn pin(store: &dyn Store, key: &str, manifest: &Manifest) -> Pin {
 
 /// The readable result of the last verify of a backup.
 pub fn verification(store: &dyn Store, id: &str) -> Option<Verification> {
-    parse_verification(&read_document(store, &Verification::key(id)).ok()?).ok().filter(|record| record.id == id)
-}
-
-fn parse_verification(bytes: &[u8]) -> serde_json::Result<Verification> {
-    crate::document::parse(bytes)
+    let document = read_document(store, &Verification::key(id)).ok()?;
+    document::parse(&document).ok().filter(|record: &Verification| record.id == id)
 }
 
 /// Describes a file that is missing: `missing`, or what has its name.
@@ -313,6 +311,23 @@ const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// the newest one of a database that has others.
 pub fn is_from_future(started: Timestamp, now: Timestamp) -> bool {
     started.duration_since(now) > AHEAD
+}
+
+#[cfg(test)]
+impl Backup {
+    /// A good backup without records.
+    pub(crate) fn good(manifest: Manifest, store: Arc<dyn Store>) -> Self {
+        Backup {
+            manifest,
+            store,
+            status: Status::Good,
+            verification: None,
+            verification_error: None,
+            pin: None,
+            drill: None,
+            damage: Vec::new(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -192,7 +192,6 @@ fn without_backups(inventory: &mut Inventory, place: &Place) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::Status;
     use crate::catalogue::records::drill::{DrillOutcome, DrillRecord};
     use crate::store::sample::empty;
 
@@ -201,14 +200,11 @@ mod tests {
         let mut drill: DrillRecord = serde_json::from_str(include_str!("../../tests/golden/drill.json")).unwrap();
         drill.result = DrillOutcome::Passed;
         let backup = Backup {
-            manifest: serde_json::from_str(include_str!("../../tests/golden/manifest.json")).unwrap(),
-            store: empty(StoreKind::Local),
-            status: Status::Good,
-            verification: None,
-            verification_error: None,
-            pin: None,
             drill: Some(drill),
-            damage: Vec::new(),
+            ..Backup::good(
+                serde_json::from_str(include_str!("../../tests/golden/manifest.json")).unwrap(),
+                empty(StoreKind::Local),
+            )
         };
         let listed: serde_json::Value = serde_json::from_str(&json(&[&backup]).unwrap()).unwrap();
         assert_eq!((&listed[0]["proven"], &listed[0]["drill"]["result"]), (&true.into(), &"passed".into()));

@@ -16,16 +16,7 @@ fn backup(store: StoreKind, host: &str, database: &str, second: u8) -> Backup {
     host.clone_into(&mut manifest.host);
     manifest.server.identity = Identity::default();
     manifest.omitted.retain(|omission| !omission.rewritten);
-    Backup {
-        manifest,
-        store: empty(store),
-        status: Status::Good,
-        verification: None,
-        verification_error: None,
-        pin: None,
-        drill: None,
-        damage: Vec::new(),
-    }
+    Backup::good(manifest, empty(store))
 }
 
 fn with(status: Status, mut backup: Backup) -> Backup {

@@ -2,7 +2,6 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalogue::Status;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::name;
 use crate::catalogue::takeover::Takeover;
@@ -54,16 +53,7 @@ fn backup(second: usize, made: Made) -> Backup {
         ..Identity::default()
     };
     let store = empty(made.store);
-    Backup {
-        manifest,
-        store,
-        status: Status::Good,
-        verification: None,
-        verification_error: None,
-        pin: None,
-        drill: None,
-        damage: Vec::new(),
-    }
+    Backup::good(manifest, store)
 }
 
 fn stores(all: &[Made], takeovers: &[Takeover]) -> Vec<Catalogue> {

@@ -151,7 +151,7 @@ impl DoctorReport {
     /// Adds the checks of a part; as text they are printed at once.
     pub fn add(&mut self, checks: Checks) -> Result<()> {
         if !self.json {
-            write(&checks.to_string())?;
+            stdout::print(checks.to_string())?;
         }
         self.checks.extend(checks.list);
         Ok(())
@@ -172,7 +172,7 @@ impl DoctorReport {
             let printed = Printed { result, exit_code, checks: &self.checks };
             let text = serde_json::to_string_pretty(&printed)
                 .map_err(|error| Error::new(Kind::Internal, format!("cannot write the checks as JSON: {error}")))?;
-            write(&(text + "\n"))?;
+            stdout::print(text + "\n")?;
         }
         let all = count(self.checks.len(), "check");
         match first {
@@ -187,10 +187,6 @@ impl DoctorReport {
             }
         }
     }
-}
-
-fn write(text: &str) -> Result<()> {
-    stdout::print(text)
 }
 
 #[cfg(test)]

@@ -324,7 +324,7 @@ async fn show_plans(
     let roles = !(settings.left_out.owners && settings.left_out.privileges);
     for (number, chosen) in all.iter().enumerate() {
         if number > 0 {
-            write(b"\n")?;
+            stdout::print("\n")?;
         }
         let settings = RestoreSettings { globals: roles && chosen.has_globals(), ..chosen.settings(settings) };
         let target = &chosen.known.manifest.database;
@@ -366,7 +366,7 @@ fn print(outcomes: &[Outcome<'_>], early: &[(String, String)]) -> Result<()> {
     let without = early.iter().map(|(database, why)| {
         vec![printable(database), dash(), dash(), dash(), dash(), format!("failed: {}", printable(why))]
     });
-    write(table::table(header, without.chain(rows), &[3, 4]).as_bytes())
+    stdout::print(table::table(header, without.chain(rows), &[3, 4]))
 }
 
 /// `restored`, and what the backup lacks.
@@ -376,8 +376,4 @@ fn restored(manifest: &Manifest) -> String {
     let omitted = manifest.omitted.iter().filter(|omission| !omission.is_made_by_extension()).count();
     words.extend((omitted > 0).then(|| format!("without {}", count(omitted, "thing"))));
     words.join(", ")
-}
-
-fn write(text: &[u8]) -> Result<()> {
-    stdout::print(text)
 }
