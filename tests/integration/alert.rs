@@ -344,7 +344,8 @@ fn the_alert_replaces_a_monitor_that_cannot_start() {
     run().succeeds();
     let mail = mail_server.only_mail();
     let text = words(mail.text());
-    for said in ["monitor could not start", "is not what", "neither the server", "pgcellar.main.db-password.encrypted"]
+    for said in
+        ["monitor could not start", "is not output of", "neither the server", "pgcellar.main.db-password.encrypted"]
     {
         assert!(text.contains(said), "no '{said}' in {text}");
     }
