@@ -1,6 +1,7 @@
 //! The receiver of the sandbox's messages, which are distrusted: the sandbox has run code of the database's users.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,8 @@ impl Receiver {
                 let message = match protocol::read(&mut from, &mut bytes) {
                     Ok(Some(Frame::Message)) => protocol::document::<Message>(&bytes),
                     Ok(None) => return,
+                    // A stream that is closed with unread input ends with this error (unix(7)).
+                    Err(error) if error.kind() == ErrorKind::ConnectionReset => return,
                     Ok(Some(_)) => Err(Error::new(Kind::Internal, "unexpected message from the sandbox")),
                     Err(error) => {
                         Err(Error::new(Kind::Unavailable, format!("the stream from the sandbox failed: {error}")))
@@ -240,6 +243,8 @@ fn text(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     async fn connection_lost(message: Option<&Message>, begun: Duration) -> Error {
@@ -251,6 +256,15 @@ mod tests {
         let mut receiver = Receiver::begin(drill_end);
         receiver.begun = Instant::now().checked_sub(begun).unwrap();
         receiver.ready().await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_stream_closed_with_unread_input_is_a_closed_one() {
+        let (drill_end, sandbox_end) = UnixStream::pair().unwrap();
+        (&drill_end).write_all(b"order").unwrap();
+        drop(sandbox_end);
+        let error = Receiver::begin(drill_end).ready().await.unwrap_err();
+        assert_eq!(error.kind(), Kind::TryAgain, "{error}");
     }
 
     #[tokio::test]
