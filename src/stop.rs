@@ -71,6 +71,9 @@ impl Stop {
     }
 
     /// Waits for some time.
+    ///
+    /// # Errors
+    /// That of [`Stop::error`] if the process is told to stop meanwhile.
     pub async fn sleep(&self, time: Duration) -> Result<()> {
         match tokio::time::timeout(time, self.wait()).await {
             Ok(()) => Err(self.error()),
