@@ -21,6 +21,7 @@ mod prompt;
 mod recipe;
 mod replace;
 mod scripts;
+mod selection;
 
 const FORMATS: [&str; 4] = ["custom", "directory", "tar", "plain"];
 

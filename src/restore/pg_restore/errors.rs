@@ -275,68 +275,74 @@ pub fn is_not_preloaded(message: &str) -> bool {
 /// The hint for a session that has ended.
 const ENDED_HINT: &str = "the server closed the connection; see its log";
 
+/// Texts of errors, with the kind and the hint of an error that contains one of them.
+const MEANINGS: [(&[&str], Kind, &str); 4] = [
+    (&["No space left on device"], Kind::CannotWrite, "free space on the server, and restore again"),
+    (
+        &["permission denied", "must be owner", "must be superuser", "must be able to SET ROLE"],
+        Kind::NotPermitted,
+        REFUSED,
+    ),
+    (
+        &["unsupported version", "unsupported compression", "not built with support", "does not support compression"],
+        Kind::System,
+        "install the PostgreSQL client of the version that made the backup, or set PG_BINDIR",
+    ),
+    (
+        &[
+            "server closed the connection",
+            "terminating connection",
+            "connection to server",
+            "could not connect",
+            "no connection to the server",
+            "the database system is",
+            "SSL SYSCALL error",
+            "could not receive data",
+        ],
+        Kind::Unavailable,
+        ENDED_HINT,
+    ),
+];
+
+/// The errors of a session that waited for locks of others.
+const LOCKED: [&str; 4] = [
+    "deadlock detected",
+    "could not serialize access",
+    "canceling statement due to lock timeout",
+    "could not obtain lock on",
+];
+
 /// The kind of an error and what to do, by the words that the programs use for it.
 fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
-    let has = |text: &str| why.contains(text);
-    if has("invalid command \\restrict") || has("invalid command \\unrestrict") {
+    if why.contains("invalid command \\restrict") || why.contains("invalid command \\unrestrict") {
         let hint = format!(
             "install the newest minor version of it: {program} {version} is older than the pg_dump that wrote the script"
         );
         return (Kind::System, hint);
     }
-    if is_not_preloaded(why) {
-        let hint =
-            "add the library that it names to shared_preload_libraries of the server, restart it, and restore again";
-        return (Kind::Missing, hint.to_owned());
-    }
-    if without_details(why).strip_prefix(ERROR) == Some(WORKER_DIED) {
-        return (Kind::System, KILLED_HINT.to_owned());
-    }
-    let locks = [
-        "deadlock detected",
-        "could not serialize access",
-        "canceling statement due to lock timeout",
-        "could not obtain lock on",
-    ];
-    if locks.into_iter().any(|text| without_details(why).contains(text)) {
-        return (Kind::Conflict, "other sessions held locks in the new database; restore again".to_owned());
-    }
     let line = without_details(why);
-    if has_ended(of_server(line.strip_prefix(ERROR).unwrap_or(line))) {
-        return (Kind::Unavailable, ENDED_HINT.to_owned());
-    }
-    if has("No space left on device") {
-        return (Kind::CannotWrite, "free space on the server, and restore again".to_owned());
-    }
-    if has("permission denied") || has("must be owner") || has("must be superuser") || has("must be able to SET ROLE") {
-        return (Kind::NotPermitted, REFUSED.to_owned());
-    }
-    if has("unsupported version")
-        || has("unsupported compression")
-        || has("not built with support")
-        || has("does not support compression")
-    {
-        return (
-            Kind::System,
-            "install the PostgreSQL client of the version that made the backup, or set PG_BINDIR".to_owned(),
-        );
-    }
-    let gone = [
-        "server closed the connection",
-        "terminating connection",
-        "connection to server",
-        "could not connect",
-        "no connection to the server",
-        "the database system is",
-        "SSL SYSCALL error",
-        "could not receive data",
-    ];
-    if gone.into_iter().any(has) {
-        return (Kind::Unavailable, ENDED_HINT.to_owned());
-    }
-    let hint =
-        "--keep-going continues after errors, into a new database; pgcellar verify checks whether the archive is whole";
-    (Kind::Data, hint.to_owned())
+    let (kind, hint) = if is_not_preloaded(why) {
+        (
+            Kind::Missing,
+            "add the library that it names to shared_preload_libraries of the server, restart it, and restore again",
+        )
+    } else if line.strip_prefix(ERROR) == Some(WORKER_DIED) {
+        (Kind::System, KILLED_HINT)
+    } else if LOCKED.into_iter().any(|text| line.contains(text)) {
+        (Kind::Conflict, "other sessions held locks in the new database; restore again")
+    } else if has_ended(of_server(line.strip_prefix(ERROR).unwrap_or(line))) {
+        (Kind::Unavailable, ENDED_HINT)
+    } else {
+        let known = MEANINGS.into_iter().find(|(texts, ..)| texts.iter().any(|text| why.contains(text)));
+        known.map_or(
+            (
+                Kind::Data,
+                "--keep-going continues after errors, into a new database; pgcellar verify checks whether the archive is whole",
+            ),
+            |(_, kind, hint)| (kind, hint),
+        )
+    };
+    (kind, hint.to_owned())
 }
 
 #[cfg(test)]

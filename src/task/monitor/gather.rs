@@ -27,6 +27,7 @@ mod keys;
 mod schedule;
 mod stores;
 
+use first_seen::FirstSeen;
 use schedule::Backups;
 
 /// The task that makes backups.
@@ -101,14 +102,7 @@ async fn facts(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> {
         failed.iter().any(|(task, failed)| task == BACKUP && (none_yet || failed.at >= since))
             || ((none_yet || *due <= now) && troubled.iter().any(|unit| unit.is_failed_service_of(BACKUP)))
     };
-    let mut databases = Vec::new();
-    for name in expected {
-        let first_due = match seen.since(&name) {
-            Some(since) => backups.due(since, now).await.filter(|due| !has_failed(since, due)),
-            None => None,
-        };
-        databases.push(ExpectedDatabase { first_due, name });
-    }
+    let databases = with_first_due(expected, &seen, &backups, now, has_failed).await;
     Ok(Facts {
         now,
         instance: place.instance.clone(),
@@ -130,6 +124,25 @@ async fn facts(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> {
         unusable_keys,
     }
     .before_the_first_backup())
+}
+
+/// When the first backup of each database is due, if it is waited for.
+async fn with_first_due(
+    expected: impl IntoIterator<Item = String>,
+    seen: &FirstSeen,
+    backups: &Backups,
+    now: Timestamp,
+    has_failed: impl Fn(Timestamp, &Timestamp) -> bool,
+) -> Vec<ExpectedDatabase> {
+    let mut databases = Vec::new();
+    for name in expected {
+        let first_due = match seen.since(&name) {
+            Some(since) => backups.due(since, now).await.filter(|due| !has_failed(since, due)),
+            None => None,
+        };
+        databases.push(ExpectedDatabase { first_due, name });
+    }
+    databases
 }
 
 /// A failed task of the scheduler, as if it were a unit's service.
