@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 # The versions of PostgreSQL that the tests run against. The tests of a missing version fail.
-VERSIONS ?= 13 15 17 18
+VERSIONS ?= 13 14 15 16 17 18 19
 # How many tests run at once: they wait more for servers and time-outs than they compute.
 THREADS = $${RUST_TEST_THREADS:-$$((2 * $$(nproc)))}
 
@@ -80,7 +80,7 @@ image: ## Build the images of the backup service and of the drills' sandbox
 demo: ## Back up and restore a sample database on a throwaway PostgreSQL
 	@scripts/demo
 
-test: ## Run every test, against PostgreSQL 13, 15, 17 and 18
+test: ## Run every test, against PostgreSQL 13 to 19
 	@scripts/install-test-deps
 	@versions= && for major in $(VERSIONS); do \
 		folder=$$(scripts/tool postgres-$$major) && versions="$$versions $$major=$$folder" || exit; \
