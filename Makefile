@@ -3,12 +3,12 @@
 
 CARGO ?= cargo
 # The versions of PostgreSQL that the tests run against. The tests of a missing version fail.
-VERSIONS ?= 13 15 17 18
+VERSIONS ?= 13 14 15 16 17 18 19
 # How many tests run at once: they wait more for servers and time-outs than they compute.
 THREADS = $${RUST_TEST_THREADS:-$$((2 * $$(nproc)))}
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak test-unit test-system test-compose test-nix deb book fuzz bench lint lint-shell lint-image lint-deps lint-nix image start stop \
+.PHONY: help demo test test-regress soak test-unit test-system test-compose test-nix deb book fuzz bench lint lint-shell lint-image lint-deps lint-nix image start stop \
 	backup-manual backup-list backup-logs backup-restore backup-check dev-up dev-down dev-clean
 
 help: ## Show this
@@ -80,11 +80,14 @@ image: ## Build the images of the backup service and of the drills' sandbox
 demo: ## Back up and restore a sample database on a throwaway PostgreSQL
 	@scripts/demo
 
-test: ## Run every test, against PostgreSQL 13, 15, 17 and 18
+test: ## Run every test, against PostgreSQL 13 to 19
 	@scripts/install-test-deps
 	@versions= && for major in $(VERSIONS); do \
 		folder=$$(scripts/tool postgres-$$major) && versions="$$versions $$major=$$folder" || exit; \
 	done && PGCELLAR_TEST_PG="$$versions" RUST_TEST_THREADS="$(THREADS)" $(CARGO) test $(TESTS)
+
+test-regress: ## Restore the databases of PostgreSQL's regression tests (15, 17, 18 and 19), and compare with stock pg_restore
+	@$(MAKE) --no-print-directory test VERSIONS="15 17 18 19" TESTS="--test integration regress:: -- --ignored --nocapture"
 
 soak: ## Kill runs at random moments (KILLS=1000), or repeat restores by several jobs and drills (TIMES=50)
 ifdef KILLS

@@ -57,7 +57,7 @@ pub use verify::VerifyArgs;
     name = "pgcellar",
     version,
     about = "Backs up PostgreSQL databases, keeps the backups, and restores them",
-    long_about = "Backs up PostgreSQL databases, keeps the backups, and restores them.\n\n\
+    long_about = "Backs up databases of PostgreSQL 13 to 19, keeps the backups, and restores them.\n\n\
         Most options can be given as a flag or as the environment variable beside it; a flag wins.",
     disable_help_flag = true,
     disable_help_subcommand = true,

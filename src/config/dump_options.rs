@@ -1,6 +1,6 @@
 //! Options of pg_dump that users may pass: an allow-list of exact long names.
 //!
-//! The names are those of pg_dump's reference page, versions 13 to 18. Options are refused that pgcellar sets itself (files,
+//! The names are those of pg_dump's reference page, versions 13 to 19. Options are refused that pgcellar sets itself (files,
 //! formats, connection, snapshot), or whose archive cannot be restored to the same database (row security, INSERT commands,
 //! --clean, --create).
 

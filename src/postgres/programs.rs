@@ -20,6 +20,9 @@ const PACKAGED: &[(&str, &str, &str)] = &[("/usr/lib/postgresql", "", "bin"), ("
 /// `setpriv --pdeathsig` (`PR_SET_PDEATHSIG` of `prctl(2)`), on Debian and on NixOS.
 const SETPRIV: &[&str] = &["/usr/bin/setpriv", "/run/current-system/sw/bin/setpriv"];
 
+/// The client program whose version stands for that of all in its folder.
+const PG_DUMP: &str = "pg_dump";
+
 /// Variables that child processes keep: none of them has a secret.
 const KEPT: &[&str] =
     &["PATH", "HOME", "TZ", "TMPDIR", "USER", "LOGNAME", "KRB5CCNAME", "KRB5_CONFIG", "LD_LIBRARY_PATH"];
@@ -29,7 +32,7 @@ const KEPT: &[&str] =
 pub struct Programs {
     /// The folder.
     pub folder: PathBuf,
-    /// Version, as pg_dump prints it: `15.18`.
+    /// Version, as the programs print it: `15.18`.
     pub version: String,
     /// Major version.
     pub major: u32,
@@ -59,7 +62,7 @@ impl Programs {
     /// The programs for a server of this major version: its own if they are installed, else the oldest newer ones. A
     /// pg_dump refuses servers that are newer than itself.
     pub async fn fitting(bindir: Option<&Path>, server: u32) -> Result<Self> {
-        let Installed { programs: installed, unanswered } = installed(bindir).await;
+        let Installed { programs: installed, unanswered } = installed(bindir, PG_DUMP).await;
         if let Some(own) = installed.iter().find(|programs| programs.major == server) {
             return Ok(own.clone());
         }
@@ -91,7 +94,7 @@ impl Programs {
     /// server's own where they can read the archive, else the oldest newer ones, else the newest. No pg_restore reads the
     /// archives of a newer pg_dump.
     pub async fn for_archive(bindir: Option<&Path>, server: u32, archive: u32) -> Result<Self> {
-        let Installed { programs: installed, unanswered } = installed(bindir).await;
+        let Installed { programs: installed, unanswered } = installed(bindir, PG_DUMP).await;
         let able = || installed.iter().filter(|programs| programs.major >= archive);
         let newer = able().filter(|programs| programs.major >= server).min_by_key(|programs| programs.major);
         if let Some(fit) = newer.or_else(|| able().rev().max_by_key(|programs| programs.major)) {
@@ -114,7 +117,7 @@ impl Programs {
 
     /// The newest programs, for tasks without a server.
     pub async fn newest(bindir: Option<&Path>) -> Result<Self> {
-        let Installed { programs, unanswered } = installed(bindir).await;
+        let Installed { programs, unanswered } = installed(bindir, PG_DUMP).await;
         let newest = programs.into_iter().rev().max_by_key(|programs| programs.major);
         newest.ok_or_else(|| match unanswered {
             Some(error) => error,
@@ -140,12 +143,11 @@ impl Programs {
         command
     }
 
-    /// The programs of exactly this version, including those that create a cluster.
+    /// A server of exactly this version, with initdb. The client programs beside it, if any, may be of another version.
     pub async fn with_server(bindir: Option<&Path>, major: u32) -> Result<Self> {
-        let has_server = |folder: &Path| ["initdb", "postgres"].iter().all(|program| folder.join(program).is_file());
-        let Installed { programs, unanswered } = installed(bindir).await;
+        let Installed { programs, unanswered } = installed(bindir, "postgres").await;
         let mut own = programs.into_iter().filter(|programs| programs.major == major);
-        own.find(|programs| has_server(&programs.folder)).ok_or_else(|| match unanswered {
+        own.find(|programs| programs.folder.join("initdb").is_file()).ok_or_else(|| match unanswered {
             Some(error) => error,
             None => {
                 Error::new(Kind::System, format!("the server of PostgreSQL {major} is not installed{}", place(bindir)))
@@ -235,15 +237,15 @@ struct Installed {
     unanswered: Option<Error>,
 }
 
-/// Every version that is installed; `PG_BINDIR` alone where it is set.
-async fn installed(bindir: Option<&Path>) -> Installed {
+/// Every version of a program that is installed; that in `PG_BINDIR` alone where it is set.
+async fn installed(bindir: Option<&Path>, program: &str) -> Installed {
     let folders = match bindir {
         Some(folder) => vec![folder.to_owned()],
-        None => folders(),
+        None => folders(program),
     };
     let mut found = Installed::default();
     for folder in folders {
-        let version = match version(&folder).await {
+        let version = match version(&folder, program).await {
             Ok(version) => version,
             Err(error) => {
                 found.unanswered = Some(error);
@@ -259,7 +261,8 @@ async fn installed(bindir: Option<&Path>) -> Installed {
     found
 }
 
-fn folders() -> Vec<PathBuf> {
+/// The folders of packages and those of `PATH` that have a program.
+fn folders(program: &str) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for (parent, prefix, leaf) in PACKAGED {
         let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
@@ -272,22 +275,23 @@ fn folders() -> Vec<PathBuf> {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     folders.extend(std::env::split_paths(&path).filter(|folder| folder.is_absolute()));
-    folders.retain(|folder| folder.join("pg_dump").is_file());
+    folders.retain(|folder| folder.join(program).is_file());
     folders
 }
 
-/// The version that the pg_dump in a folder prints; empty if none does.
+/// The version that the program in a folder prints, such as `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`; empty if
+/// there is none.
 ///
 /// # Errors
 /// `System` if it was killed.
-async fn version(folder: &Path) -> Result<String> {
-    let program = folder.join("pg_dump");
-    let output = clean(&mut bound(&program, "TERM")).arg("--version").output().await;
+async fn version(folder: &Path, program: &str) -> Result<String> {
+    let path = folder.join(program);
+    let output = clean(&mut bound(&path, "TERM")).arg("--version").output().await;
     let Ok(output) = output else { return Ok(String::new()) };
     if let Some(signal) = output.status.signal() {
-        return Err(killed(&program.display().to_string(), signal));
+        return Err(killed(&path.display().to_string(), signal));
     }
     let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success()).unwrap_or_default();
-    let version = text.trim().strip_prefix("pg_dump (PostgreSQL) ");
+    let version = text.trim().strip_prefix(program).and_then(|rest| rest.strip_prefix(" (PostgreSQL) "));
     Ok(version.and_then(|version| version.split_whitespace().next()).unwrap_or_default().to_owned())
 }

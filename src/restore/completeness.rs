@@ -17,7 +17,10 @@ use crate::restore::selection::Selection;
 use crate::restore::server::session_in_loaded;
 
 /// How many missing objects an error names.
-const NAMED: usize = 20;
+const NAMED: usize = 100;
+
+/// How many are counted.
+const MOST: usize = 1000;
 
 /// Batches of objects that may wait for the server.
 const WAITING: usize = 2;
@@ -36,7 +39,7 @@ pub async fn all_there(
     let client = session_in_loaded(connection, database).await?;
     let part = part.cloned();
     let holds = move |entry: &TocEntry<'_>| part.as_ref().is_none_or(|part| part.holds(entry));
-    let missing = missing_objects(archive, holds, NAMED * NAMED, &client).await?;
+    let missing = missing_objects(archive, holds, MOST, &client).await?;
     let mut missing: Vec<String> = missing.into_iter().map(|object| object.name).collect();
     if whole {
         missing.extend(missing_numbers(archive, &client).await?);

@@ -48,6 +48,9 @@ pub async fn fill(
     let deferred =
         run.stop.or(Deferred::of(&run.archive, run.part.as_ref(), run.settings.left_out, server.client())).await?;
     let part = deferred.rest.as_ref().or(run.part.as_ref());
+    if run.part.is_none() {
+        public_schema::narrow(&run.archive.pg_dump, run.settings.left_out, server.major, (connection, name)).await?;
+    }
     let list = public_schema::list(&run.archive, part, run.settings.left_out, (connection, name)).await?;
     let owners = RefusedOwners::default();
     let load = Load {

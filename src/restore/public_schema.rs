@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::postgres::archive::TocEntry;
 use crate::postgres::client::failed;
 use crate::postgres::columns::text;
-use crate::restore::archive::{Archive, encoding_of};
+use crate::restore::archive::{Archive, encoding_of, major};
 use crate::restore::selection::{Selection, UseList};
 use crate::restore::server::session;
 
@@ -34,11 +34,41 @@ const OWNER: &str = "SELECT pg_catalog.format('ALTER SCHEMA public OWNER TO %I',
      JOIN pg_catalog.pg_namespace n ON n.nspname = 'public' \
      WHERE n.nspowner IS DISTINCT FROM r.oid AND (r.oid IS NOT NULL OR w.role <> 'pg_database_owner')";
 
+/// The statement that takes CREATE from everybody; no row if our role may not.
+const CREATE: &str = "SELECT 'REVOKE CREATE ON SCHEMA public FROM PUBLIC' FROM pg_catalog.pg_namespace n \
+     WHERE n.nspname = 'public' AND pg_catalog.pg_has_role(n.nspowner, 'USAGE')";
+
+/// The first version in which a new database does not let everybody create objects in the schema.
+const WITHOUT_CREATE: u32 = 15;
+
 /// The entry that makes the schema.
 struct Creation {
     dump_id: u32,
     owner: Vec<u8>,
     encoding: String,
+}
+
+/// Gives the schema of a new database the privileges that an archive of this `pg_dump` changes. Since 15 it writes changes of
+/// the privileges that PostgreSQL 15 gives the schema, also for an older server (`getNamespaces` of
+/// `src/bin/pg_dump/pg_dump.c`).
+///
+/// # Errors
+/// A server that refuses the change.
+pub async fn narrow(
+    pg_dump: &str,
+    left_out: LeftOut,
+    server: u32,
+    (connection, database): (&Connection, &str),
+) -> Result<()> {
+    if left_out.privileges || server >= WITHOUT_CREATE || major(pg_dump) < WITHOUT_CREATE {
+        return Ok(());
+    }
+    let what = "the privileges of the schema public cannot be made ready";
+    let client = session(connection, database).await?;
+    for row in client.query(CREATE, &[]).await.map_err(failed(what))? {
+        client.batch_execute(&text(&row, 0)?).await.map_err(failed(what))?;
+    }
+    Ok(())
 }
 
 /// The list with which pg_restore restores the archive, or the part of it, without the entry of the schema `public`; none if

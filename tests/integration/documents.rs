@@ -123,6 +123,27 @@ fn backs_up_as_the_role(shop: &Database<'_>) {
 }
 
 #[test]
+fn versions() {
+    let [newer, older] = &blocks("doc/versions.md")[..] else { panic!("the page has other blocks") };
+    let programs = Version::V19.bin_dir();
+    for (from, to, block) in [(Version::V15, Version::V19, newer), (Version::V19, Version::V16, older)] {
+        let (cluster, other) = (Cluster::start(from), Cluster::start(to));
+        let desk = Desk::new(&cluster);
+        if from > to {
+            desk.shop.sql("CREATE TABLE of_19 (id oid8)");
+        }
+        desk.cellar.run(["backup"]).succeeds();
+        let folder = format!("/run/postgresql-{}", to.0);
+        assert!(block.contains(&folder), "{block}");
+        let block = block.replace(&folder, other.socket_dir().to_str().unwrap());
+        desk.run_on(&other, &block.replace("/usr/lib/postgresql/19/bin", programs.to_str().unwrap()));
+        let restored = other.database(&format!("shop_on_{}", to.0));
+        let bottles = "SELECT string_agg(label, ',' ORDER BY id) FROM bottle";
+        assert_eq!(restored.sql(bottles), desk.shop.sql(bottles));
+    }
+}
+
+#[test]
 fn restoring() {
     let (cluster, other) = (Cluster::start(Version::V15), Cluster::start(Version::V15));
     let desk = Desk::new(&cluster);

@@ -1,7 +1,7 @@
 //! Tests of the built program against real PostgreSQL servers: one module for each capability, and what they share in
 //! [`common`].
 //!
-//! PostgreSQL 13, 15, 17 and 18 are needed; `make test` brings them. A version that is missing fails its tests.
+//! PostgreSQL 13 to 19 are needed; `make test` brings them. A version that is missing fails its tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
@@ -54,6 +54,7 @@ mod pooler;
 mod preload;
 mod random_kills;
 mod reg_types;
+mod regress;
 mod restore;
 mod retention;
 mod round_trip;
@@ -69,3 +70,4 @@ mod store;
 mod tls;
 mod upgrade;
 mod verify;
+mod versions;

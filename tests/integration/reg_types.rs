@@ -32,6 +32,10 @@ fn audit(cluster: &Cluster) -> Database<'_> {
            ('log.kept', NULL), (0, 0); \
          INSERT INTO log.kept SELECT n FROM generate_series({FIRST}, {LAST}) n; CREATE TABLE log.other AS SELECT 1 AS n"
     ));
+    if cluster.version() >= Version::V19 {
+        database.sql("ALTER TABLE log.event ADD base regdatabase, ADD bases regdatabase[]");
+        database.sql("UPDATE log.event SET base = n, bases = ARRAY[n, NULL]::regdatabase[]");
+    }
     let dangling =
         "SELECT bool_and(rel::text = n::text AND proc::text = n::text AND kind::text = n::text) FROM log.event";
     assert_eq!(database.sql(dangling), "t");
@@ -76,6 +80,10 @@ fn come_back(version: Version) {
             assert!(!outcome.stderr.contains("table log.other"), "{outcome}");
             let restored = there.database(&target);
             assert_eq!((restored.sql(NAMES).as_str(), restored.sql(VALUES).as_str()), ("t", "t"), "{format}");
+            if version >= Version::V19 {
+                let databases = "SELECT bool_and(n = base::oid AND n = bases[1]::oid), bool_or(base::text !~ '^[0-9]') FROM log.event";
+                assert_eq!(restored.sql(databases), "t|t", "{format}");
+            }
             // In a database that was not just loaded, types of users are not queried, since they may run the users'
             // code.
             let live = elsewhere.run(["verify", &id, "--against-live", &target, "--json"]);
@@ -116,8 +124,24 @@ fn dangling_oids_that_resolve_elsewhere_are_not_damage_on_15() {
 }
 
 #[test]
-fn dangling_oids_that_resolve_elsewhere_are_not_damage_on_18() {
-    come_back(Version::V18);
+fn dangling_oids_that_resolve_elsewhere_are_not_damage_on_19() {
+    come_back(Version::V19);
+}
+
+/// A drill has no other database than the one of the backup.
+#[test]
+fn a_database_that_its_own_rows_name_is_drilled() {
+    let cluster = Cluster::start(Version::V19);
+    let database = cluster.create_named("own");
+    database.sql("CREATE TABLE log (base regdatabase); INSERT INTO log VALUES ('own'), ('postgres'), (0), (4711)");
+    for format in ["custom", "directory", "plain"] {
+        let cellar = cellar(&cluster, &database, format);
+        cellar.back_up_for_drill();
+        let target = cluster.name_for("own");
+        cellar.run(["restore", "latest", "--target-database", &target]).succeeds();
+        assert_eq!(cluster.database(&target).sql("TABLE log"), "own\npostgres\n-\n4711");
+        cellar.run(["drill", "--unisolated"]).by_unprivileged_user().succeeds();
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::primitive::{ArchiveInput, Int, Str};
 pub struct Version {
     /// Always 1.
     pub major: u8,
-    /// 14 (PostgreSQL 13 to 15), 15 (16) or 16 (17 and 18).
+    /// 14 (PostgreSQL 13 to 15), 15 (16) or 16 (17 to 19).
     pub minor: u8,
     /// The revision, 0 so far.
     pub revision: u8,

@@ -1,4 +1,4 @@
-//! pg_dump's archive format, versions 1.14 to 1.16 (PostgreSQL 13 to 18): read as a stream, checked, and rewritten
+//! pg_dump's archive format, versions 1.14 to 1.16 (PostgreSQL 13 to 19): read as a stream, checked, and rewritten
 //! with longer chunks.
 //!
 //! The reader follows PostgreSQL's own sources: `src/bin/pg_dump/pg_backup_archiver.c` (header, table

@@ -16,7 +16,7 @@ const SHOWN: usize = 16;
 
 /// The newest supported archive format, and its version of PostgreSQL (`K_VERS_*` in `src/bin/pg_dump/
 /// pg_backup_archiver.h`).
-const NEWEST: ((u8, u8), u32) = ((1, 16), 18);
+const NEWEST: ((u8, u8), u32) = ((1, 16), 19);
 
 /// The oldest supported archive format, and its version of PostgreSQL.
 const OLDEST: ((u8, u8), u32) = ((1, 14), 12);
@@ -201,7 +201,7 @@ mod tests {
             (b"", "empty"),
             (
                 b"PGDMP\x01\x11\x00\x04\x08\x01",
-                "version 1.17 of the archive format, of a pg_dump that is newer than 18",
+                "version 1.17 of the archive format, of a pg_dump that is newer than 19",
             ),
             (b"PGDMP\x02\x00\x00\x04\x08\x01", "newer"),
             (b"PGDMP\x01\x0d\x00\x04\x08\x01", "older than 12"),

@@ -1,7 +1,7 @@
 //! Parses the script of `pg_dumpall --globals-only` into statements.
 //!
 //! Its statements are those of `dumpRoles`, `dumpRoleMembership` and `dumpUserConfig` in `src/bin/pg_dump/pg_dumpall.c`
-//! of PostgreSQL 13 to 18, and of `makeAlterConfigCommand` in `dumputils.c`. Only statements that are understood
+//! of PostgreSQL 13 to 19, and of `makeAlterConfigCommand` in `dumputils.c`. Only statements that are understood
 //! completely are used, and the statements for the server are made from them: no text of the script itself reaches a server.
 //! Values are not printed, since some are passwords.
 

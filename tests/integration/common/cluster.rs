@@ -316,12 +316,23 @@ pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap().port()
 }
 
-/// Makes a data directory: initdb runs once for each version, and each cluster is a copy with an identifier of its own.
+/// Makes a data directory: initdb runs once for each version, and each cluster is a copy with an identifier of its own. It
+/// runs for each cluster where the version has no pg_resetwal.
 fn copy_template(version: Version, data: &Path) {
+    let pg_resetwal = version.bin_dir().join("pg_resetwal");
+    if !pg_resetwal.exists() {
+        return initdb(version, data);
+    }
     static TEMPLATES: Mutex<BTreeMap<Version, (PathBuf, Sweeper)>> = Mutex::new(BTreeMap::new());
     let template = {
         let mut templates = TEMPLATES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        templates.entry(version).or_insert_with(|| initdb(version)).0.clone()
+        let make = || {
+            let folder = new_folder().keep();
+            hand_over(&folder);
+            initdb(version, &folder.join("data"));
+            (folder.join("data"), Sweeper::of(&folder, None))
+        };
+        templates.entry(version).or_insert_with(make).0.clone()
     };
     must(unprivileged("cp").current_dir("/").arg("--archive").arg(template).arg(data));
     // The identifier is the first field of the file (`ControlFileData` of pg_control.h), and stands in the WAL too.
@@ -330,7 +341,7 @@ fn copy_template(version: Version, data: &Path) {
     let mut control = fs::read(&path).unwrap();
     control[..8].copy_from_slice(&system_identifier().to_ne_bytes());
     fs::write(&path, control).unwrap();
-    let mut reset = unprivileged(version.bin_dir().join("pg_resetwal"));
+    let mut reset = unprivileged(pg_resetwal);
     must(reset.current_dir("/").arg("--force").arg("--pgdata").arg(data));
 }
 
@@ -341,14 +352,10 @@ fn system_identifier() -> u64 {
     seconds << 32 | CLUSTERS.fetch_add(1, Ordering::Relaxed) << 22 | u64::from(std::process::id())
 }
 
-fn initdb(version: Version) -> (PathBuf, Sweeper) {
-    let folder = new_folder().keep();
-    hand_over(&folder);
-    let data = folder.join("data");
+fn initdb(version: Version, data: &Path) {
     let mut initdb = unprivileged(version.bin_dir().join("initdb"));
-    initdb.current_dir("/").arg("--pgdata").arg(&data).args(["--username", SUPERUSER, "--encoding=UTF8"]);
+    initdb.current_dir("/").arg("--pgdata").arg(data).args(["--username", SUPERUSER, "--encoding=UTF8"]);
     must(initdb.args(["--locale=C.UTF-8", "--no-sync", "--auth=trust"]));
-    (data, Sweeper::of(&folder, None))
 }
 
 fn access_rules(tls: bool) -> &'static str {

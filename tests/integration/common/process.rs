@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
@@ -62,6 +63,11 @@ pub fn attempt(command: &mut Command) -> Result<String, String> {
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     Err(format!("{command:?}: {}\n{stderr}", output.status))
+}
+
+/// Prints a line whatever becomes of the test: the test harness captures only what `println!` and its like write.
+pub fn say(what: &str) {
+    writeln!(io::stderr(), "{what}").unwrap();
 }
 
 /// Gives a path to [`UNPRIVILEGED`] when the tests run as root.

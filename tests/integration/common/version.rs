@@ -10,12 +10,21 @@ pub struct Version(pub u32);
 impl Version {
     /// The oldest version that is backed up.
     pub const V13: Version = Version(13);
+    /// One whose client programs are those of the next version.
+    pub const V14: Version = Version(14);
     /// The version of Debian 12, which most tests use.
     pub const V15: Version = Version(15);
+    /// Another one whose client programs are those of the next version.
+    pub const V16: Version = Version(16);
     /// The version of Debian 13.
     pub const V17: Version = Version(17);
-    /// The newest version.
+    /// The version of Debian's next release.
     pub const V18: Version = Version(18);
+    /// The newest version.
+    pub const V19: Version = Version(19);
+    /// Every version that is backed up.
+    pub const ALL: [Version; 7] =
+        [Version::V13, Version::V14, Version::V15, Version::V16, Version::V17, Version::V18, Version::V19];
 
     /// Whether this run covers the version: `PGCELLAR_TEST_PG`, a list of `MAJOR=FOLDER`, narrows a run to the versions
     /// that it names. Without it, every version is covered.

@@ -1,9 +1,12 @@
 -- Functions, procedures, aggregates, triggers and rules.
 CREATE FUNCTION app.add(a int, b int DEFAULT 2, VARIADIC rest int[] DEFAULT '{}') RETURNS int
     LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 7 AS $_$SELECT a + b + coalesce((SELECT sum(x) FROM unnest(rest) x), 0)::int$_$;
+\if :v14
 CREATE FUNCTION app.add_parsed(a int, b int) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT a + b; END;
 CREATE FUNCTION app.reads_tables() RETURNS SETOF app.options LANGUAGE sql STABLE ROWS 50
     BEGIN ATOMIC SELECT * FROM app.options WHERE id < 10; END;
+CREATE PROCEDURE app.insert_parsed(i int) LANGUAGE sql BEGIN ATOMIC INSERT INTO app.empty VALUES (i, 'x'); END;
+\endif
 CREATE FUNCTION app.out_and_table(i int, OUT square int, INOUT text_too text) LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = app, pg_temp SET work_mem = '1MB' AS $body$
 BEGIN
@@ -21,7 +24,6 @@ CREATE FUNCTION app."odd ""function"" name"("odd arg" text DEFAULT 'it''s') RETU
 CREATE FUNCTION app.by_second_language() RETURNS int LANGUAGE second_plpgsql TRANSFORM FOR TYPE int AS 'BEGIN RETURN 1; END';
 COMMENT ON FUNCTION app.add(int, int, int[]) IS 'a + b + …';
 CREATE PROCEDURE app.restock(INOUT done boolean, amount numeric DEFAULT 1.50) LANGUAGE plpgsql AS $$BEGIN done := true; COMMIT; END$$;
-CREATE PROCEDURE app.insert_parsed(i int) LANGUAGE sql BEGIN ATOMIC INSERT INTO app.empty VALUES (i, 'x'); END;
 COMMENT ON PROCEDURE app.restock(boolean, numeric) IS 'commits';
 
 CREATE AGGREGATE app.product(numeric) (SFUNC = numeric_mul, STYPE = numeric, INITCOND = '1', PARALLEL = SAFE, COMBINEFUNC = numeric_mul);

@@ -21,11 +21,15 @@ INSERT INTO app.partly_far_here VALUES (1, 'here');
 COMMENT ON FOREIGN TABLE app.far_table IS 'not ours';
 
 CREATE PUBLICATION everything FOR ALL TABLES WITH (publish = 'insert, truncate');
+\if :v15
 CREATE PUBLICATION part_of_it FOR TABLE app.options (id, n) WHERE (id > 5), ONLY app.parent WITH (publish = 'insert');
 CREATE PUBLICATION "odd ""publication""" FOR TABLES IN SCHEMA public WITH (publish_via_partition_root = true);
+\else
+CREATE PUBLICATION part_of_it FOR TABLE app.options, ONLY app.parent WITH (publish = 'insert');
+\endif
 CREATE PUBLICATION of_nothing;
 ALTER PUBLICATION of_nothing OWNER TO cellar_owner;
 COMMENT ON PUBLICATION part_of_it IS 'a few rows of a few columns';
 CREATE SUBSCRIPTION incoming CONNECTION 'host=db.example.invalid dbname=other password=subscription-password' PUBLICATION one, "Two"
-    WITH (connect = false, slot_name = NONE, synchronous_commit = 'off', binary = true);
+    WITH (connect = false, slot_name = NONE, synchronous_commit = 'off' :binary);
 COMMENT ON SUBSCRIPTION incoming IS 'never connected';

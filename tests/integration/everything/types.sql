@@ -19,7 +19,13 @@ COMMENT ON CONSTRAINT even_later ON DOMAIN app.positive IS 'bad luck';
 
 CREATE FUNCTION app.float_gap(double precision, double precision) RETURNS double precision
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS 'SELECT $1 - $2';
-CREATE TYPE app.vintage AS RANGE (subtype = double precision, subtype_diff = app.float_gap, multirange_type_name = app.vintages);
+CREATE TYPE app.vintage AS RANGE (subtype = double precision, subtype_diff = app.float_gap :multirange_name);
+\if :v14
+\else
+-- A version without multiranges keeps their texts.
+CREATE DOMAIN app.vintages AS text;
+SELECT format('CREATE DOMAIN public.%s AS text', name) FROM unnest(ARRAY['int4multirange', 'int8multirange', 'nummultirange', 'tsmultirange', 'tstzmultirange', 'datemultirange']) name \gexec
+\endif
 CREATE TYPE app.name_span AS RANGE (subtype = text, collation = "C");
 
 -- A base type of its own, on the input and output functions of integer.

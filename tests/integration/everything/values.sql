@@ -1,7 +1,7 @@
 -- A column of every built-in type with ordinary, extreme and empty values, and the same in arrays.
 CREATE TABLE app.every_type (
     id int PRIMARY KEY,
-    c_smallint smallint, c_int int, c_bigint bigint, c_numeric numeric, c_numeric_20_5 numeric(20,5), c_numeric_3_m2 numeric(3,-2),
+    c_smallint smallint, c_int int, c_bigint bigint, c_numeric numeric, c_numeric_20_5 numeric(20,5), c_numeric_3_m2 numeric :precision,
     c_real real, c_double double precision, c_money money,
     c_char char(5), c_varchar varchar(20), c_text text, c_one_char "char", c_name name,
     c_bytea bytea,
@@ -47,10 +47,10 @@ INSERT INTO app.every_type (id, c_smallint, c_int, c_bigint, c_numeric, c_real, 
     (2, -32768, -2147483648, -9223372036854775808, 'NaN', 'NaN', 'NaN', -92233720368547758.08, '', '', '', '', '', '',
     '-infinity', 'infinity', '-infinity', '24:00', '00:00-15:59:59', '-178000000 years', false, '(NaN,Infinity)', '0.0.0.0/0', B'', '', '""', 'null',
     'empty', '(,)', 0, '-'),
-    (3, 0, 0, 0, 'Infinity', '-Infinity', 'Infinity', 0, '     ', ' ', '\N', E'\\200', '\N', '\x5c4e',
+    (3, 0, 0, 0, :infinity, '-Infinity', 'Infinity', 0, '     ', ' ', '\N', E'\\200', '\N', '\x5c4e',
     '0001-01-01 BC', '4714-11-24 00:00:00+00 BC', '5874897-12-31', '00:00', '00:00+15:59:59', '0', NULL, '(-0,1e-300)', '255.255.255.255', B'1', 'a', '[]', '[]',
     '[-2147483648,2147483646]', '[-infinity,infinity]', 1, '16777215'),
-    (4, 1, 1, 1, '-Infinity', 1.17549435e-38, 4.9406564584124654e-324, 0.01, 'ü', '€', '🍷 ä ñ 漢字 ‏עברית‏', '"', 'ü', '\x',
+    (4, 1, 1, 1, -(:infinity)::numeric, 1.17549435e-38, 4.9406564584124654e-324, 0.01, 'ü', '€', '🍷 ä ñ 漢字 ‏עברית‏', '"', 'ü', '\x',
     'infinity', '-infinity', 'infinity', '12:00', '12:00:00.000001-05:30', '1 mon -1 day', true, '(0,-0)', 'fe80::1', B'0', E'''\\n''', '{}', '{}',
     NULL, NULL, NULL, NULL);
 INSERT INTO app.every_type (id) VALUES (5);
@@ -103,7 +103,7 @@ CREATE TABLE app.every_character (c text);
 INSERT INTO app.every_character SELECT chr(n) FROM generate_series(1, 1500) n;
 
 -- Out of line: compressed and not, and one value of the size that was asked for.
-CREATE TABLE app.toasted (id int PRIMARY KEY, doc jsonb, raw json, packed text COMPRESSION pglz, loose text);
+CREATE TABLE app.toasted (id int PRIMARY KEY, doc jsonb, raw json, packed text :pglz, loose text);
 ALTER TABLE app.toasted ALTER loose SET STORAGE EXTERNAL;
 INSERT INTO app.toasted
     SELECT i, jsonb_object_agg('key ' || k, md5(k::text || i)), json_agg(md5(k::text)), repeat('wine ', 10000 * i), string_agg(md5((k * i)::text), '')

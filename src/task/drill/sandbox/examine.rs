@@ -102,7 +102,7 @@ pub async fn objects(run: &SandboxRun<'_>, connection: &Connection) -> std::resu
 
 /// The number of entries of each kind in the table of contents that pg_dump writes of the database, before any row.
 async fn contents(run: &SandboxRun<'_>, connection: &Connection, database: &str) -> Result<BTreeMap<String, u64>> {
-    let programs = &run.ground.programs;
+    let programs = &run.ground.clients;
     let mut command = programs.client("pg_dump", connection, database);
     command.env("PGOPTIONS", connection.options());
     command.args(["--format=custom", "--compress=0", "--no-password"]).args(&run.order.dump_options);

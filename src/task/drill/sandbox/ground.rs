@@ -10,6 +10,7 @@ use crate::host::memory;
 use crate::host::staging::Staging;
 use crate::postgres::cluster::{Cluster, Plan};
 use crate::postgres::programs::Programs;
+use crate::restore::archive::major;
 use crate::stop::Stop;
 use crate::task::drill::protocol;
 use crate::task::drill::protocol::DrillOrder;
@@ -32,8 +33,10 @@ pub struct SandboxRun<'a> {
 
 /// What a drill needs on this host.
 pub struct Ground {
-    /// The programs of PostgreSQL.
-    pub programs: Programs,
+    /// The server's programs.
+    server: Programs,
+    /// The client programs, which read the archives of the backup's pg_dump. No pg_restore reads those of a newer pg_dump.
+    pub clients: Programs,
     _staging: Staging,
     /// Parallel sessions.
     pub jobs: NonZeroUsize,
@@ -46,8 +49,8 @@ impl Ground {
     /// The plan of the throwaway cluster.
     pub fn plan<'a>(&'a self, order: &'a DrillOrder) -> Plan<'a> {
         let superuser = if order.bootstrap_role.is_empty() { "postgres" } else { order.bootstrap_role.as_str() };
-        let Ground { programs, jobs, cluster, .. } = self;
-        Plan { programs, folder: cluster, superuser, jobs: *jobs, memory: memory::available() }
+        let Ground { server, jobs, cluster, .. } = self;
+        Plan { programs: server, folder: cluster, superuser, jobs: *jobs, memory: memory::available() }
     }
 
     /// Checks whether the drill can be run here, and makes the folders.
@@ -63,7 +66,9 @@ impl Ground {
             return Err(Error::new(Kind::System, "PostgreSQL does not run as root")
                 .hint("run the drill as another user; the packaged sandbox has its own"));
         }
-        let programs = stop.or(Programs::with_server(args.pg_bindir.as_deref(), order.major)).await?;
+        let bindir = args.pg_bindir.as_deref();
+        let server = stop.or(Programs::with_server(bindir, order.major)).await?;
+        let clients = stop.or(Programs::for_archive(bindir, order.major, major(&order.pg_dump))).await?;
         let parent = parent(args);
         let staging = Staging::anywhere(&parent)?;
         if !staging.path().as_os_str().is_ascii() {
@@ -77,7 +82,7 @@ impl Ground {
         for folder in [&cluster, &spool] {
             std::fs::create_dir(folder).map_err(|error| Error::write(folder.display(), &error))?;
         }
-        Ok(Ground { programs, _staging: staging, jobs, cluster, spool })
+        Ok(Ground { server, clients, _staging: staging, jobs, cluster, spool })
     }
 }
 

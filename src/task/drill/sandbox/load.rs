@@ -49,7 +49,7 @@ impl ArchiveLoad<'_> {
     /// The arguments of pg_restore and psql.
     pub fn load<'a>(&'a self, database: &'a str, list: Option<&'a UseList>) -> Load<'a> {
         Load {
-            programs: &self.run.ground.programs,
+            programs: &self.run.ground.clients,
             connection: &self.sessions.connection,
             server: self.run.order.major,
             database,

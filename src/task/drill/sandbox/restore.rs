@@ -86,8 +86,10 @@ impl SandboxRun<'_> {
         roles.push(self.order.properties.owner.clone());
         make_missing_roles(&server, roles, &mut notes).await.map_err(of_backup)?;
         let properties = &self.order.properties;
-        let database =
-            NewDatabase::create(&mut server, &self.order.database, properties, CreateOptions::default()).await;
+        // Values of regdatabase name databases, and that of the backup must be there when the rows are loaded.
+        let in_place = server.existing(&self.order.database).await?.is_none();
+        let options = CreateOptions { in_place, ..CreateOptions::default() };
+        let database = NewDatabase::create(&mut server, &self.order.database, properties, options).await;
         let database = database.map_err(|error| match error.kind() {
             // A locale that this host does not have.
             Kind::Missing if Surroundings::here().is_container() => {
@@ -98,6 +100,8 @@ impl SandboxRun<'_> {
         })?;
         let money = MonetaryLocale::find(&server, self.order.look_at.as_ref()).await?;
         let sessions = LoadSessions::find(&server, properties, money.locale()).await?;
+        let place = (&sessions.connection, database.name());
+        public_schema::narrow(&self.order.pg_dump, LeftOut::default(), server.major, place).await.map_err(of_backup)?;
         notes.extend(sessions.unlike.iter().map(|(name, value)| {
             format!(
                 "the throwaway server does not accept {name} = '{value}', with which the backup's database computed"
