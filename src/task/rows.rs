@@ -19,7 +19,9 @@ use crate::restore::rows::select::{RowSelection, SelectedRows, WrittenRows};
 use crate::restore::rows::{ArchivedTable, find, read};
 use crate::stop::Stop;
 
+mod into;
 mod output;
+mod versions;
 
 use output::RowsFile;
 
@@ -68,7 +70,13 @@ pub async fn run(args: &RowsArgs, stop: &Stop) -> Result<()> {
         s3: S3Access::from(&args.place.s3),
         identities: IdentitySource::from(&args.identity),
     };
+    if args.all {
+        return versions::run(args, request, &query, stop).await;
+    }
     let archive = Arc::new(NamedArchive::find(&query, stop).await?.open(&query.identities, stop).await?);
+    if let Some(database) = &args.into {
+        return into::run(args, request, archive, database, stop).await;
+    }
     let progress = Progress::begin(&format!("rows of {}", request.table), None);
     let (moved, stopped, file) = (progress.counter(), stop.clone(), args.output.clone());
     let work = move || {

@@ -247,6 +247,7 @@ impl TableSearch<'_> {
             let order = order.filter(|order| order.len() == list.len()).ok_or_else(unparsed)?;
             let in_order = order.iter().enumerate().all(|(at, from)| at == *from);
             parts.push(TablePart {
+                relation: data.relation.clone(),
                 name: self.shown(&data.relation),
                 copy: data.copy.clone(),
                 entry: data.entry,

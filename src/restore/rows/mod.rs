@@ -23,6 +23,8 @@ use crate::stop::Stop;
 
 pub mod filter;
 mod find;
+pub mod history;
+pub mod into;
 pub mod print;
 mod script;
 pub mod select;
@@ -62,6 +64,8 @@ pub struct ArchivedColumn {
 /// A relation with rows of a table.
 #[derive(Clone, Debug)]
 pub struct TablePart {
+    /// Schema and name, in the encoding of the archive.
+    pub relation: RelationName,
     /// Schema and name for messages, in UTF-8.
     pub name: String,
     /// The COPY statement, in the encoding of the archive, as pg_dump wrote it.
