@@ -24,6 +24,7 @@ mod named;
 mod place;
 mod restore;
 mod retention;
+mod rows;
 mod s3;
 mod schedule;
 pub mod seed_names;
@@ -45,6 +46,7 @@ pub use named::NamedInstance;
 pub use place::PlaceArgs;
 pub use restore::RestoreArgs;
 pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, UnpinArgs};
+pub use rows::RowsArgs;
 pub use s3::{S3Args, S3LsArgs};
 pub use schedule::{CalendarArgs, ScheduleArgs};
 pub use show::ShowArgs;
@@ -154,6 +156,8 @@ pub enum Verb {
     List(ListArgs),
     /// Show the contents and the properties of a backup
     Show(ShowArgs),
+    /// Print rows of a table out of a backup, without a server
+    Rows(Box<RowsArgs>),
     /// Read a backup back and check its bytes
     Verify(Box<VerifyArgs>),
     /// Restore a backup into a database
@@ -205,6 +209,7 @@ impl Verb {
             Verb::Backup(args) => Some(&mut args.place),
             Verb::List(args) => Some(&mut args.place),
             Verb::Show(args) => Some(&mut args.place),
+            Verb::Rows(args) => Some(&mut args.place),
             Verb::Verify(args) => Some(&mut args.place),
             Verb::Restore(args) => Some(&mut args.place),
             Verb::Drill(args) => Some(&mut args.place),

@@ -9,12 +9,13 @@ pub mod decompress;
 mod decrypt;
 pub mod digest;
 pub mod encrypt;
+mod gzip_members;
 mod method;
 mod sink;
 mod source;
 
 pub use sink::{Finished, Sink};
-pub use source::{Digests, Source};
+pub use source::{Digests, Source, plain_bytes};
 
 #[cfg(test)]
 mod tests;

@@ -15,8 +15,8 @@ const DEPENDENCIES: usize = 64;
 /// Bytes kept of the definitions that are needed whole.
 const WHOLE_LIMIT: usize = 1 << 20;
 /// Entries whose definitions are kept whole: some name roles that own nothing, some are properties of the database, some
-/// set values of sequences, and some are run by our own sessions.
-const WHOLE: [&[u8]; 8] = [
+/// set values of sequences, some are run by our own sessions, and some say what the columns of a table are.
+const WHOLE: [&[u8]; 16] = [
     b"ACL",
     b"DEFAULT ACL",
     b"POLICY",
@@ -25,6 +25,14 @@ const WHOLE: [&[u8]; 8] = [
     b"SEQUENCE SET",
     b"MATERIALIZED VIEW DATA",
     b"EVENT TRIGGER",
+    b"TABLE",
+    b"FOREIGN TABLE",
+    b"TABLE ATTACH",
+    b"CONSTRAINT",
+    b"SEQUENCE",
+    b"TYPE",
+    b"DOMAIN",
+    b"ENCODING",
 ];
 /// Entries whose definitions are kept whole if their tag names a database or an event trigger.
 const ABOUT: [&[u8]; 2] = [b"COMMENT", b"SECURITY LABEL"];
