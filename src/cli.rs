@@ -13,6 +13,7 @@ mod adopt;
 mod backup;
 mod config;
 mod connection;
+mod diff;
 mod doctor;
 mod drill;
 mod encryption;
@@ -35,6 +36,7 @@ pub use adopt::AdoptArgs;
 pub use backup::BackupArgs;
 pub use config::{ConfigAction, ConfigArgs, ConfigCheckArgs};
 pub use connection::{ConnectionArgs, DatabaseArgs};
+pub use diff::DiffArgs;
 pub use doctor::{DoctorArgs, DoctorPart};
 pub use drill::{DrillArgs, SOCKET as DRILL_SOCKET, SandboxArgs};
 pub use encryption::{IdentityArgs, RecipientArgs};
@@ -44,7 +46,7 @@ pub use monitor::{AcknowledgeArgs, CheckArgs, HealthArgs, MonitorAction, Monitor
 pub use named::NamedInstance;
 pub use place::PlaceArgs;
 pub use restore::RestoreArgs;
-pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, UnpinArgs};
+pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, ShrinkArgs, UnpinArgs};
 pub use s3::{S3Args, S3LsArgs};
 pub use schedule::{CalendarArgs, ScheduleArgs};
 pub use show::ShowArgs;
@@ -154,6 +156,8 @@ pub enum Verb {
     List(ListArgs),
     /// Show the contents and the properties of a backup
     Show(ShowArgs),
+    /// Show what changed between two backups, or between a backup and a database
+    Diff(Box<DiffArgs>),
     /// Read a backup back and check its bytes
     Verify(Box<VerifyArgs>),
     /// Restore a backup into a database
@@ -205,6 +209,7 @@ impl Verb {
             Verb::Backup(args) => Some(&mut args.place),
             Verb::List(args) => Some(&mut args.place),
             Verb::Show(args) => Some(&mut args.place),
+            Verb::Diff(args) => Some(&mut args.place),
             Verb::Verify(args) => Some(&mut args.place),
             Verb::Restore(args) => Some(&mut args.place),
             Verb::Drill(args) => Some(&mut args.place),

@@ -25,4 +25,5 @@ mod quoting;
 pub mod restore_mark;
 pub mod script;
 pub mod snapshot;
+pub mod table_definition;
 pub mod tls;

@@ -53,9 +53,11 @@ pub struct TocEntry<'a> {
     pub copy_statement: TocString<'a>,
     /// In `toc.dat`: the file with the data, without a suffix for compression; empty if there is none.
     pub file: TocString<'a>,
-    /// The first bytes of the definition; for ACL, DEFAULT ACL, POLICY, SEQUENCE SET and the database's own properties all of
-    /// it, up to 1 MiB.
+    /// The first bytes of the definition; for tables, their keys and types, ACL, DEFAULT ACL, POLICY, SEQUENCE SET and the
+    /// database's own properties all of it, up to 1 MiB.
     pub defn: TocString<'a>,
+    /// The hash of the whole definition, XXH3 with 128 bits as of a row.
+    pub defn_hash: u128,
     pub(super) copy: bool,
     pub(super) defn_lines: u64,
     pub(super) position: Option<u64>,

@@ -1,0 +1,6 @@
+//! The rows of a table that were inserted, deleted or updated between two archives.
+
+pub mod key;
+pub mod matcher;
+pub mod pairs;
+pub mod run;
