@@ -25,6 +25,7 @@ mod named;
 mod place;
 mod restore;
 mod retention;
+mod rows;
 mod s3;
 mod schedule;
 pub mod seed_names;
@@ -47,6 +48,7 @@ pub use named::NamedInstance;
 pub use place::PlaceArgs;
 pub use restore::RestoreArgs;
 pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, ShrinkArgs, UnpinArgs};
+pub use rows::RowsArgs;
 pub use s3::{S3Args, S3LsArgs};
 pub use schedule::{CalendarArgs, ScheduleArgs};
 pub use show::ShowArgs;
@@ -158,6 +160,8 @@ pub enum Verb {
     Show(ShowArgs),
     /// Show what changed between two backups, or between a backup and a database
     Diff(Box<DiffArgs>),
+    /// Print rows of a table out of a backup, without a server
+    Rows(Box<RowsArgs>),
     /// Read a backup back and check its bytes
     Verify(Box<VerifyArgs>),
     /// Restore a backup into a database
@@ -210,6 +214,7 @@ impl Verb {
             Verb::List(args) => Some(&mut args.place),
             Verb::Show(args) => Some(&mut args.place),
             Verb::Diff(args) => Some(&mut args.place),
+            Verb::Rows(args) => Some(&mut args.place),
             Verb::Verify(args) => Some(&mut args.place),
             Verb::Restore(args) => Some(&mut args.place),
             Verb::Drill(args) => Some(&mut args.place),

@@ -14,7 +14,7 @@ mod sink;
 mod source;
 
 pub use sink::{Finished, Sink};
-pub use source::{Digests, Source};
+pub use source::{Digests, Source, plain_bytes};
 
 #[cfg(test)]
 mod tests;

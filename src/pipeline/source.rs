@@ -17,6 +17,21 @@ pub struct Digests {
     pub stored: Digest,
 }
 
+/// The plain bytes of a stored stream without digests, for readers that stop before its end.
+///
+/// # Errors
+/// Those of [`Source::open`].
+pub fn plain_bytes<R: Read + Send + 'static>(
+    method: Method,
+    identities: Option<&Identities>,
+    stored: R,
+) -> io::Result<Decoder> {
+    match identities {
+        None => decompress::decoder(method, stored),
+        Some(identities) => decompress::decoder(method, identities.decrypt(stored)?),
+    }
+}
+
 /// The plain bytes of a stored stream, decrypted and decompressed on a thread of its own ahead of the reader.
 ///
 /// Errors are those of [`Decoder`] and [`encrypt::Decryptor`](super::encrypt::Decryptor), and each further read returns them

@@ -10,9 +10,12 @@ use crate::config::dump_options::without_definitions;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::{CountedReader, Counter};
 use crate::pipeline::compress::Method;
+use crate::pipeline::decompress::Decoder;
+use crate::pipeline::digest::Digest;
 use crate::pipeline::encrypt::{Identities, is_no_matching_key};
-use crate::pipeline::{Digests, Source};
+use crate::pipeline::{Digests, Source, plain_bytes};
 use crate::postgres::archive;
+use crate::postgres::archive::data_file::{self, Packing};
 use crate::postgres::archive::{Malformed, TocEntry, read_toc, tar_toc};
 use crate::postgres::foreign::{Dump, WholeDump};
 use crate::postgres::script::Script;
@@ -147,6 +150,24 @@ impl Archive {
         }
     }
 
+    /// The archive of another tool, of which only the beginning has been read: the digests of its files are not known.
+    pub fn unread(dump: Dump) -> Self {
+        let unread = Digest { bytes: 0, sha256: [0; 32] };
+        let file = |key: String| StoredFile::new(FileRole::Archive, key, &unread, &unread);
+        let files = dump.files.iter().cloned().map(file).collect();
+        let extensions = dump.extensions.clone();
+        let whole = WholeDump {
+            files,
+            tables: 0,
+            large_objects: 0,
+            schema_only: false,
+            data_only: false,
+            extensions,
+            script: None,
+        };
+        Archive { checked: false, ..Archive::of_dump(dump, whole, DatabaseProperties::unknown()) }
+    }
+
     /// An archive without a manifest and without encryption in a folder: a file `archive`, or a folder of that name.
     pub fn in_folder(folder: &Path, format: Format, files: Vec<StoredFile>, contents: DirectoryContents) -> Self {
         Archive {
@@ -211,6 +232,25 @@ impl Archive {
         };
         let stored = moved.reader(self.store.read(&file.key, 0)?);
         Source::open(method, self.identities.as_ref(), stored).map_err(|error| self.unreadable(&file.key, &error))
+    }
+
+    /// Begins to read a file's plain bytes, of which only some are needed: they are not digested. A file of a directory archive
+    /// is decompressed, too. `moved` counts stored bytes.
+    ///
+    /// # Errors
+    /// `Data` for a file that pg_dump compressed with LZ4; what keeps it from being read.
+    pub fn open_partly(&self, file: &StoredFile, moved: &Counter, stop: &Stop) -> Result<Decoder> {
+        let method = match (self.format, data_file::split(&file.key).1) {
+            (Format::Directory, Packing::Plain) => Method::None,
+            (Format::Directory, Packing::By(method)) => method,
+            (Format::Directory, Packing::Lz4) => {
+                let message = format!("{} is compressed with LZ4, which only pg_restore decompresses", file.key);
+                return Err(Error::new(Kind::Data, message).hint("pgcellar restore --table restores the table"));
+            }
+            _ => self.method,
+        };
+        let stored = stop.reader(moved.reader(self.store.read(&file.key, 0)?));
+        plain_bytes(method, self.identities.as_ref(), stored).map_err(|error| self.unreadable(&file.key, &error))
     }
 
     /// The table of contents, entry by entry; a script has none. Blocks.

@@ -66,7 +66,7 @@ pub async fn find(archive: &Arc<Archive>, names: Option<&SelectionNames>) -> Res
 }
 
 /// Whether the name is exactly `TABLE` or `SCHEMA.TABLE`.
-fn means(name: &str, schema: &[u8], table: &[u8]) -> bool {
+pub fn means(name: &str, schema: &[u8], table: &[u8]) -> bool {
     let name = name.as_bytes();
     let rest = name.strip_prefix(schema).and_then(|rest| rest.strip_prefix(b"."));
     name == table || rest == Some(table)

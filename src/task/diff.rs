@@ -5,17 +5,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::catalogue::inventory::BackupQuery;
-use crate::catalogue::select::{self, Selected};
 use crate::cli::DiffArgs;
 use crate::config::{Connection, IdentitySource, Place, S3Access, jobs};
 use crate::error::Result;
 use crate::restore::archive::Archive;
 use crate::restore::difference::Differences;
 use crate::restore::difference::live::LiveDatabase;
-use crate::restore::difference::side::{DiffSide, open};
+use crate::restore::difference::side::DiffSide;
+use crate::restore::named_archive::{ArchiveQuery, NamedArchive};
 use crate::stop::Stop;
 
 mod report;
+mod rows;
 
 use report::{DiffReport, SideReport};
 
@@ -29,58 +30,51 @@ const DIFFERENT: u8 = 1;
 /// read. Differences are no error.
 pub async fn run(args: &DiffArgs, stop: &Stop) -> Result<ExitCode> {
     let place = Place::new(&args.place)?;
-    let identities = IdentitySource::from(&args.identity);
     let first = if args.against_live.is_some() { "latest" } else { "latest~1" };
-    let first = args.before.as_deref().unwrap_or(first);
-    let (before, database) = find(args, first, args.database.as_deref(), &place, stop).await?;
-    let archive = open(before, &identities, stop).await?;
-    let side = DiffSide::of(&archive, stop).await?;
-    let (other, after) = match &args.against_live {
-        Some(name) => (SideReport::database(name), live(args, name, &archive, &side, stop).await?),
+    let before = open(args, &place, args.before.as_deref().unwrap_or(first), None, stop).await?;
+    let equal = match &args.against_live {
+        Some(database) => with_database(args, database, &before, stop).await?,
         None => {
-            let second = args.after.as_deref().unwrap_or("latest");
-            let (after, _) = find(args, second, args.database.as_deref().or(database.as_deref()), &place, stop).await?;
-            let archive = open(after, &identities, stop).await?;
-            (SideReport::archive(&archive), DiffSide::of(&archive, stop).await?)
+            let database = before.manifest.as_ref().map(|manifest| manifest.database.as_str());
+            let after = open(args, &place, args.after.as_deref().unwrap_or("latest"), database, stop).await?;
+            match &args.rows {
+                Some(table) => rows::compare(args, table, [&before, &after], stop).await?,
+                None => with_backup(args, [&before, &after], stop).await?,
+            }
         }
     };
-    let differences = Differences::between(&side, &after);
-    let report = DiffReport { before: SideReport::archive(&archive), after: other, differences };
-    report.print(args.json)?;
-    Ok(exit_code(args, report.differences.is_empty()))
+    Ok(ExitCode::from(if args.exit_code && !equal { DIFFERENT } else { 0 }))
 }
 
-fn exit_code(args: &DiffArgs, equal: bool) -> ExitCode {
-    ExitCode::from(if args.exit_code && !equal { DIFFERENT } else { 0 })
-}
-
-/// The backup or file of this name, and its database. `latest` of the second means the database of the first.
-async fn find(
-    args: &DiffArgs,
-    id: &str,
-    database: Option<&str>,
-    place: &Place,
-    stop: &Stop,
-) -> Result<(Selected, Option<String>)> {
-    // A path needs no database, and an id has its own.
-    let query = BackupQuery { id, database: None, verb: "diff" };
-    let query = BackupQuery { database: database.filter(|_| args.database.is_some() || query.is_latest()), ..query };
-    let access = S3Access::from(&args.place.s3);
-    let found = select::find(query, (place, &access), None, || None, stop).await?;
-    let database = match &found {
-        Selected::Backup(backup) => Some(backup.manifest.database.clone()),
-        Selected::File(_) => None,
+/// Opens the backup or dump of this name. `latest` is of the database that the command line names, or else of this one.
+async fn open(args: &DiffArgs, place: &Place, id: &str, database: Option<&str>, stop: &Stop) -> Result<Arc<Archive>> {
+    let named = BackupQuery { id, database: args.database.as_deref(), verb: "diff" };
+    let query = ArchiveQuery {
+        backup: BackupQuery { database: named.database.or(database.filter(|_| named.is_latest())), ..named },
+        place,
+        s3: S3Access::from(&args.place.s3),
+        identities: IdentitySource::from(&args.identity),
     };
-    Ok((found, database))
+    Ok(Arc::new(NamedArchive::find(&query, stop).await?.open(&query.identities, stop).await?))
 }
 
-async fn live(args: &DiffArgs, name: &str, archive: &Arc<Archive>, before: &DiffSide, stop: &Stop) -> Result<DiffSide> {
+/// Prints what differs, and returns whether nothing does.
+async fn with_backup(args: &DiffArgs, [before, after]: [&Arc<Archive>; 2], stop: &Stop) -> Result<bool> {
+    let differences = Differences::between(&DiffSide::of(before, stop).await?, &DiffSide::of(after, stop).await?);
+    DiffReport { before: SideReport::archive(before), after: SideReport::archive(after), differences }.print(args.json)
+}
+
+async fn with_database(args: &DiffArgs, database: &str, archive: &Arc<Archive>, stop: &Stop) -> Result<bool> {
     let connection = Connection::new(&args.connection)?;
     let live = LiveDatabase {
         connection: &connection,
-        database: name,
+        database,
         jobs: jobs("--jobs", args.jobs.as_deref())?.unwrap_or(NonZeroUsize::MIN),
         bindir: args.connection.pg_bindir.as_deref(),
     };
-    DiffSide::live(archive, before, live, stop).await
+    let before = DiffSide::of(archive, stop).await?;
+    let after = DiffSide::live(archive, &before, live, stop).await?;
+    let differences = Differences::between(&before, &after);
+    DiffReport { before: SideReport::archive(archive), after: SideReport::database(database), differences }
+        .print(args.json)
 }

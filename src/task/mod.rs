@@ -20,6 +20,7 @@ pub mod monitor;
 pub mod pin;
 pub mod restore;
 pub mod retention;
+pub mod rows;
 pub mod s3_ls;
 pub mod schedule;
 pub mod show;
@@ -56,6 +57,7 @@ async fn carry_out(verb: &Verb, stop: &Stop) -> Result<ExitCode> {
         Verb::Backup(args) => backup::run(args, stop).await?,
         Verb::List(args) => list::run(args, stop).await?,
         Verb::Show(args) => show::run(args, stop).await?,
+        Verb::Rows(args) => rows::run(args, stop).await?,
         Verb::Verify(args) => verify::run(args, stop).await?,
         Verb::Restore(args) => restore::run(args, stop).await?,
         Verb::Drill(args) => drill::run(args, stop).await?,

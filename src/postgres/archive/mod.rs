@@ -23,8 +23,8 @@
 //! # Bounds
 //!
 //! No input makes the reader panic, and its memory grows only with the table of contents: 28 bytes for each table with
-//! data, and each distinct name of an owner, tablespace or extension once. Definitions, rows and large objects are read
-//! piece by piece and not kept.
+//! data, and each distinct name of an owner, tablespace or extension once. Rows and large objects are read piece by
+//! piece and not kept, nor is a definition after its entry was visited.
 
 pub mod block_locator;
 mod blocks;
@@ -42,6 +42,7 @@ mod recorder;
 mod rows;
 #[cfg(test)]
 mod sample;
+mod table_rows;
 mod tar;
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,7 @@ pub use members::{Promised, tar_members};
 pub use rechunk::{CHUNK, Rechunker};
 pub use recorder::{PassingData, Record, Recorded, Recorder, Tap, Tapped, column_names, table_names};
 pub use rows::{BlockRows, RowPiece};
+pub use table_rows::{RowSink, custom_rows, file_rows, tar_rows};
 pub use tar::{TarReader, tar_toc};
 pub use toc_entry::{TAG_LIMIT, TocEntry, TocString};
 pub use walk::{read_toc, record, walk};

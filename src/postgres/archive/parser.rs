@@ -79,6 +79,11 @@ impl Parser {
         self.blocks.plain
     }
 
+    /// How pg_dump compressed rows and large objects; meaningful once the header was read.
+    pub(super) fn compression(&self) -> ArchiveCompression {
+        self.contents.compression
+    }
+
     /// Parses the bytes of `piece` that belong to the header and the table of contents, and returns their number.
     pub(super) fn front(&mut self, piece: &[u8], visit: &mut dyn FnMut(&TocEntry<'_>)) -> io::Result<usize> {
         let mut input = ArchiveInput::new(piece, self.offset);

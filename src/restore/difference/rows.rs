@@ -3,4 +3,7 @@
 pub mod key;
 pub mod matcher;
 pub mod pairs;
+pub mod print;
 pub mod run;
+pub mod sql;
+pub mod table;

@@ -5,19 +5,15 @@ use std::sync::Arc;
 
 use crate::blocking;
 use crate::catalogue::manifest::{Extension, Manifest};
-use crate::catalogue::select::Selected;
-use crate::config::IdentitySource;
 use crate::error::Result;
 use crate::fingerprint::{Fingerprints, Quoted, VERSION};
 use crate::postgres::archive::{Recorder, table_names};
-use crate::postgres::foreign::Dump;
 use crate::postgres::table_definition::RelationName;
 use crate::printable::printable;
 use crate::restore::archive::{Archive, major};
-use crate::restore::details::reveal_if_whole;
+use crate::restore::compare;
 use crate::restore::difference::index::ContentsIndex;
 use crate::restore::object_numbers::record_rows;
-use crate::restore::{compare, foreign};
 use crate::stop::Stop;
 
 /// One side of a comparison.
@@ -37,28 +33,6 @@ pub struct DiffSide {
     pub omitted: usize,
     /// Major version of the pg_dump that wrote its definitions; 0 if unknown.
     pub pg_dump: u32,
-}
-
-/// Opens the archive of a backup or dump. A dump without a manifest is read whole first, because there is no other way to find
-/// damage.
-///
-/// # Errors
-/// `NotPermitted` without a private key for an encrypted backup, `Data` for a damaged one; what keeps it from being read.
-pub async fn open(selected: Selected, identities: &IdentitySource, stop: &Stop) -> Result<Arc<Archive>> {
-    let identities = identities.clone();
-    let archive = match selected {
-        Selected::File(named) => {
-            let recognize = move || Dump::recognize(named.store, &named.key, &named.called, || identities.read());
-            foreign::only_to_show(blocking::run(stop, recognize).await?, stop).await?
-        }
-        Selected::Backup(backup) => {
-            let store = Arc::clone(&backup.store);
-            let from = Arc::clone(&store);
-            let known = blocking::run(stop, move || reveal_if_whole(&from, backup.manifest, &identities)).await?;
-            Archive::of_backup(store, known.manifest, known.identities)?
-        }
-    };
-    Ok(Arc::new(archive))
 }
 
 impl DiffSide {

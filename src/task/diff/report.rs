@@ -73,23 +73,24 @@ impl SideReport {
 }
 
 impl DiffReport {
-    /// Prints the differences; what was not compared is logged.
+    /// Prints the differences, and returns whether there are none. What was not compared is logged.
     ///
     /// # Errors
     /// A failed write.
-    pub fn print(&self, json: bool) -> Result<()> {
+    pub fn print(&self, json: bool) -> Result<bool> {
+        let equal = self.differences.is_empty();
         self.differences.not_compared.iter().for_each(|note| log::warn!("{}", printable(note)));
         if json {
             let text = serde_json::to_string_pretty(self).map_err(|error| {
                 Error::new(Kind::Internal, format!("cannot write the differences as JSON: {error}"))
             })?;
-            return stdout::print(text + "\n");
+            return stdout::print(text + "\n").map(|()| equal);
         }
-        if self.differences.is_empty() {
+        if equal {
             log::info!("{} and {} are equal", self.before.in_words(), self.after.in_words());
-            return Ok(());
+            return Ok(equal);
         }
-        stdout::print(self.text())
+        stdout::print(self.text()).map(|()| equal)
     }
 
     fn text(&self) -> String {
