@@ -13,6 +13,7 @@ mod adopt;
 mod backup;
 mod config;
 mod connection;
+mod diff;
 mod doctor;
 mod drill;
 mod encryption;
@@ -36,6 +37,7 @@ pub use adopt::AdoptArgs;
 pub use backup::BackupArgs;
 pub use config::{ConfigAction, ConfigArgs, ConfigCheckArgs};
 pub use connection::{ConnectionArgs, DatabaseArgs};
+pub use diff::DiffArgs;
 pub use doctor::{DoctorArgs, DoctorPart};
 pub use drill::{DrillArgs, SOCKET as DRILL_SOCKET, SandboxArgs};
 pub use encryption::{IdentityArgs, RecipientArgs};
@@ -45,7 +47,7 @@ pub use monitor::{AcknowledgeArgs, CheckArgs, HealthArgs, MonitorAction, Monitor
 pub use named::NamedInstance;
 pub use place::PlaceArgs;
 pub use restore::RestoreArgs;
-pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, UnpinArgs};
+pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, ShrinkArgs, UnpinArgs};
 pub use rows::RowsArgs;
 pub use s3::{S3Args, S3LsArgs};
 pub use schedule::{CalendarArgs, ScheduleArgs};
@@ -156,6 +158,8 @@ pub enum Verb {
     List(ListArgs),
     /// Show the contents and the properties of a backup
     Show(ShowArgs),
+    /// Show what changed between two backups, or between a backup and a database
+    Diff(Box<DiffArgs>),
     /// Print rows of a table out of a backup, without a server
     Rows(Box<RowsArgs>),
     /// Read a backup back and check its bytes
@@ -209,6 +213,7 @@ impl Verb {
             Verb::Backup(args) => Some(&mut args.place),
             Verb::List(args) => Some(&mut args.place),
             Verb::Show(args) => Some(&mut args.place),
+            Verb::Diff(args) => Some(&mut args.place),
             Verb::Rows(args) => Some(&mut args.place),
             Verb::Verify(args) => Some(&mut args.place),
             Verb::Restore(args) => Some(&mut args.place),

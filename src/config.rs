@@ -31,5 +31,5 @@ pub use format::Format;
 pub use mail::{KnownMail, Login, MailSettings, PingUrl, ReportPeriod, Security};
 pub use monitor::{MaxAge, MinFree, MonitorSettings, ReportFormat};
 pub use place::{Maker, Place, default_directory, instance_name};
-pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, local_zone, zone};
+pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, local_zone, max_shrink, zone};
 pub use s3::{Keys, ObjectLock, S3Access, S3Settings, ServerSideEncryption};

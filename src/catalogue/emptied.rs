@@ -77,16 +77,29 @@ impl Fill {
 /// The drop that the newest backup of a database still shows, if any. `backups` are its good ones, the oldest first, each with
 /// its numbers and whether a drop was acknowledged with it.
 pub fn emptied<T: Copy>(backups: impl IntoIterator<Item = (T, Fill, bool)>) -> Option<Emptied<T>> {
-    let mut full: Option<(T, Fill)> = None;
-    let mut first: Option<T> = None;
-    for (backup, fill, acknowledged) in backups {
+    let found = open_drop(backups, Fill::is_emptied, Fill::is_back)?;
+    Some(Emptied { before: found.before.0, first: found.first.0 })
+}
+
+/// The drop of some number that the newest of some backups still shows, with the numbers. `backups` come with the oldest first,
+/// each with its number and whether a drop was acknowledged with it. Both functions compare a number with an earlier one.
+pub fn open_drop<T: Copy, N: Copy>(
+    backups: impl IntoIterator<Item = (T, N, bool)>,
+    has_dropped: impl Fn(N, N) -> bool,
+    is_back: impl Fn(N, N) -> bool,
+) -> Option<Emptied<(T, N)>> {
+    let mut full: Option<(T, N)> = None;
+    let mut first: Option<(T, N)> = None;
+    for (backup, number, acknowledged) in backups {
         match full {
-            Some((_, before)) if first.is_some() && !fill.is_back(before) && !acknowledged => {}
-            Some((_, before)) if first.is_none() && fill.is_emptied(before) && !acknowledged => first = Some(backup),
-            _ => (full, first) = (Some((backup, fill)), None),
+            Some((_, before)) if first.is_some() && !is_back(number, before) && !acknowledged => {}
+            Some((_, before)) if first.is_none() && has_dropped(number, before) && !acknowledged => {
+                first = Some((backup, number));
+            }
+            _ => (full, first) = (Some((backup, number)), None),
         }
     }
-    Some(Emptied { before: full?.0, first: first? })
+    Some(Emptied { before: full?, first: first? })
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ pub struct UnreadableStore {
 /// A backup as it is named on the command line.
 #[derive(Clone, Copy, Debug)]
 pub struct BackupQuery<'a> {
-    /// An id, the unique beginning of one, or `latest`.
+    /// An id, the unique beginning of one, `latest`, or `latest~N` for the Nth good one before that.
     pub id: &'a str,
     /// Only backups of this database.
     pub database: Option<&'a str>,
@@ -268,7 +268,8 @@ impl Inventory {
 
     /// Finds a backup by its id, by the unique beginning of an id, or as `latest`: the newest good complete one, or if the
     /// database has none, the newest that lacks only the rows of rewritten tables. A backup from the future is the latest only
-    /// if there is no other. Backups of another instance, host or server are found by their complete ids only.
+    /// if there is no other. `latest~1` is the one before `latest` by the same rules, and so on. Backups of another instance,
+    /// host or server are found by their complete ids only.
     ///
     /// `latest` needs a database name if there are backups of several databases. The beginning of an id must contain the
     /// complete name of the database, so that `foo` does not select a backup of `foobar`.
@@ -276,9 +277,10 @@ impl Inventory {
     /// # Errors
     /// `Missing` if there is no such backup, `Usage` if there are several.
     pub fn resolve(&self, query: BackupQuery<'_>) -> Result<Choice<'_>> {
-        let group = match query.id {
-            "latest" => self.latest(query)?,
-            _ => self.named(query)?,
+        let back = query.steps_back();
+        let group = match back {
+            Some(back) => self.latest(query, back)?,
+            None => self.named(query)?,
         };
         let copy = group.best();
         let id = printable(&group.manifest().id);
@@ -293,8 +295,8 @@ impl Inventory {
         let unusable = self.unusable.iter().filter(|bad| bad.store == StoreKind::Local && bad.unusable.key == key);
         remarks.extend(unusable.map(|bad| format!("{}; {taken}", bad.unusable.error)));
         remarks.extend(self.of_rewritten(group));
-        if query.id == "latest" {
-            remarks.extend(self.of_latest(group));
+        if let Some(back) = back {
+            remarks.extend(self.of_latest(group, back));
         }
         let is_near = group.manifest().host == self.maker.host || group.copies().any(Backup::is_local);
         Ok(Choice { group, copy, remarks, is_near })

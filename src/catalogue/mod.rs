@@ -33,6 +33,8 @@ pub mod publish;
 pub mod records;
 pub mod retention;
 pub mod retention_plan;
+pub mod select;
+pub mod shrunk;
 pub mod sweep;
 pub mod takeover;
 

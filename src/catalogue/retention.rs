@@ -5,18 +5,24 @@
 //! newest of these, so that a failing service deletes nothing more, and do not count across a gap (`gap`), so that a single new
 //! backup does not either. Regardless of the rules, these are kept: the newest good backup, the newest one that a verify has
 //! read completely, the newest one that a drill has proven, the last one before the database was emptied, pinned and locked
-//! ones, those from the future (a clock was wrong), and for twice the time those that another store does not have yet.
+//! ones, those from the future (a clock was wrong), and for twice the time those that another store does not have yet, and the
+//! last one before a table lost rows.
 //!
 //! Partial and damaged backups never cause the removal of a good one. They are removed when they are older, before the newest
 //! good backup, than the policy's days; no other rule keeps them. If options leave data out of every backup of a database, the
 //! rules count its partial ones, and if only damaged ones are left, all of them are kept.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::catalogue::emptied::{Fill, emptied};
+use crate::catalogue::shrunk::shrunk;
 use crate::catalogue::{Status, is_from_future};
 use crate::config::{DEFAULT_DAYS, Policy, Within};
+use crate::fingerprint::TableRows;
 
 mod gap;
 mod period;
@@ -47,6 +53,8 @@ pub struct RetentionFacts<'a> {
     pub fill: Fill,
     /// Whether a drop since the backup before it was acknowledged in any store.
     pub acknowledged: bool,
+    /// Its rows by table; none if they were not counted.
+    pub rows: Option<Arc<TableRows>>,
 }
 
 /// The decision on a backup.
@@ -62,7 +70,8 @@ pub struct Decision {
 pub fn decide(backups: &[RetentionFacts<'_>], policy: &Policy, now: Timestamp, zone: &TimeZone) -> Vec<Decision> {
     let view = View::new(backups, now, zone);
     let mut reasons = view.rules(policy, Gaps::Skipped);
-    let twice = match backups.iter().any(|backup| backup.awaited) {
+    let shrunk = view.shrunk(policy.max_shrink);
+    let twice = match !shrunk.is_empty() || backups.iter().any(|backup| backup.awaited) {
         true => view.rules(&policy.doubled(), Gaps::Counted),
         false => Vec::new(),
     };
@@ -88,6 +97,9 @@ pub fn decide(backups: &[RetentionFacts<'_>], policy: &Policy, now: Timestamp, z
         }
         if let Some(until) = backup.locked_until.filter(|until| *until > now) {
             reasons.push(Reason::Locked(until));
+        }
+        if reasons.is_empty() && shrunk.contains(&at) && !twice[at].is_empty() {
+            reasons.push(Reason::BeforeShrunk);
         }
         if reasons.is_empty() && backup.awaited && !twice[at].is_empty() {
             reasons.push(Reason::Awaited);
@@ -162,6 +174,16 @@ impl<'a> View<'a> {
         let found = emptied(self.counted.iter().rev().map(facts));
         let both = found.map(|found| [(found.before, Reason::BeforeEmptied), (found.first, Reason::FirstEmptied)]);
         both.into_iter().flatten().collect()
+    }
+
+    /// The last backups before tables lost more than this percentage of their rows.
+    fn shrunk(&self, percent: u32) -> BTreeSet<usize> {
+        let counted = self.counted.iter().rev().filter_map(|at| {
+            let backup = self.backups.get(*at)?;
+            Some((*at, backup.rows.as_deref()?, backup.acknowledged))
+        });
+        let found = shrunk(&counted.collect::<Vec<_>>(), if self.fallback { 0 } else { percent });
+        found.into_iter().map(|shrunk| shrunk.between.before).collect()
     }
 
     /// For each backup the rules of the policy that keep it.

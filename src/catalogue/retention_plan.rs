@@ -10,6 +10,7 @@ use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::copy_record::{CopyRecord, address};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::retention::{Decision, Reason, RetentionFacts, decide};
+use crate::catalogue::shrunk::RowsById;
 use crate::catalogue::{Backup, Status};
 use crate::config::{Place, Policy, RetentionSettings};
 use crate::error::{Error, Kind, Result};
@@ -37,6 +38,8 @@ pub struct StoreBackups {
     pub policy: Policy,
     /// The backups, the oldest first.
     pub backups: Vec<Backup>,
+    /// Their rows by table, as far as they were counted.
+    pub rows: RowsById,
     /// Why nothing is removed from it.
     pub failure: Option<Error>,
 }
@@ -69,7 +72,7 @@ impl RetentionRules {
                 Ok(backups) => (backups, None),
                 Err(error) => (Vec::new(), Some(error.context(format!("{} is not cleaned", store.location())))),
             };
-            StoreBackups { store, folder, policy, backups, failure }
+            StoreBackups { store, folder, policy, backups, rows: RowsById::new(), failure }
         };
         let mut all = Vec::new();
         if let Some(local) = &stores.local {
@@ -92,6 +95,7 @@ impl RetentionRules {
                 .iter()
                 .map(|backup| RetentionFacts {
                     awaited: store.folder.is_some() && awaited.contains(&backup.manifest.id),
+                    rows: store.rows.get(&backup.manifest.id).cloned(),
                     ..marks.facts(backup)
                 })
                 .collect();
@@ -169,12 +173,12 @@ impl RetentionRules {
 }
 
 /// The backups that a retention run at `now` would remove, as the kind of the store and the backup. `backups` has the backups of
-/// this instance in each store that could be read.
+/// this instance in each store that could be read, and `rows` the rows of those that were counted.
 pub fn foresee(
     settings: &RetentionSettings,
     place: &Place,
     stores: &Stores,
-    backups: &HashMap<StoreKind, Vec<Backup>>,
+    (backups, rows): (&HashMap<StoreKind, Vec<Backup>>, &RowsById),
     now: Timestamp,
 ) -> Vec<(StoreKind, Backup)> {
     let read = |store: &dyn Store| {
@@ -183,6 +187,7 @@ pub fn foresee(
     };
     let rules = RetentionRules { settings: settings.clone(), place: place.clone(), now };
     let mut stores = rules.store_backups(stores, read);
+    stores.iter_mut().for_each(|store| store.rows.clone_from(rows));
     let planned = rules.plan(&mut stores);
     let removed = stores.into_iter().zip(planned).flat_map(|(store, planned)| {
         let kind = store.store.kind();
@@ -228,6 +233,7 @@ impl Marks {
             awaited: false,
             fill: self.acknowledged.fill(manifest),
             acknowledged: self.acknowledged.has(manifest),
+            rows: None,
         }
     }
 }

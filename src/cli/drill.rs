@@ -14,7 +14,7 @@ pub const SOCKET: &str = "/run/pgcellar-drill.socket";
 /// `pgcellar drill`.
 #[derive(Debug, Args)]
 pub struct DrillArgs {
-    /// Backup's id, the unique beginning of one, or latest
+    /// Backup's id, the unique beginning of one, latest, or latest~N, the Nth good one before it
     #[arg(value_name = "ID|latest", value_parser = NonEmptyStringValueParser::new(), default_value = "latest", conflicts_with = "each")]
     pub id: String,
     /// The newest good backup of each database

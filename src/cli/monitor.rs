@@ -8,7 +8,7 @@ use crate::cli::connection::{ConnectionArgs, DatabaseArgs};
 use crate::cli::encryption::{IdentityArgs, RecipientArgs};
 use crate::cli::mail::{NotifyArgs, TestMailArgs};
 use crate::cli::place::PlaceArgs;
-use crate::cli::retention::RuleArgs;
+use crate::cli::retention::{RuleArgs, ShrinkArgs};
 
 /// `pgcellar monitor`.
 #[derive(Debug, Args)]
@@ -37,7 +37,8 @@ pub enum MonitorAction {
     Check(Box<CheckArgs>),
     /// Show the state of the backups
     Report(Box<ReportArgs>),
-    /// Confirm that a database was emptied on purpose; until then retention keeps its last backup before that
+    /// Confirm that a database was emptied, or that its tables lost rows, on purpose; until then retention keeps its last backup
+    /// before that
     Acknowledge(Box<AcknowledgeArgs>),
     /// Send a test mail, and report each step
     TestMail(Box<TestMailArgs>),
@@ -46,9 +47,15 @@ pub enum MonitorAction {
 /// `pgcellar monitor acknowledge`.
 #[derive(Debug, Args)]
 pub struct AcknowledgeArgs {
-    /// Database that pgcellar monitor check reports as emptied
+    /// Database that pgcellar monitor check reports as emptied, or with tables that lost rows
     #[arg(value_name = "DATABASE")]
     pub database: String,
+    /// Tables that lost rows.
+    #[command(flatten)]
+    pub shrink: ShrinkArgs,
+    /// Private keys.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
     /// The server, whose identity is queried.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -91,6 +98,9 @@ pub struct ReportArgs {
 /// What is checked, and the thresholds.
 #[derive(Clone, Debug, Args)]
 pub struct HealthArgs {
+    /// The rows of the last two backups are counted, for a report.
+    #[arg(skip)]
+    pub counts_rows: bool,
     /// No credential could be loaded: checks that need one are skipped.
     #[arg(skip)]
     pub without_credentials: bool,

@@ -12,8 +12,8 @@ use crate::cli::place::PlaceArgs;
 /// `pgcellar restore`.
 #[derive(Clone, Debug, Args)]
 pub struct RestoreArgs {
-    /// Backup's id, the unique beginning of one, latest, or an archive's path or address s3://BUCKET/KEY [default: asks at
-    /// a terminal]
+    /// Backup's id, the unique beginning of one, latest, latest~N, the Nth good one before it, or an archive's path or address
+    /// s3://BUCKET/KEY [default: asks at a terminal]
     #[arg(value_name = "ID|latest|PATH", value_parser = NonEmptyStringValueParser::new())]
     pub id: Option<String>,
     /// Restore the newest good backup of every database, each under its own name, and first the roles that the server lacks

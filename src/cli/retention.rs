@@ -4,6 +4,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::connection::ConnectionArgs;
+use crate::cli::encryption::IdentityArgs;
 use crate::cli::place::{PlaceArgs, WaitArgs};
 
 /// `pgcellar retention`.
@@ -24,6 +25,9 @@ pub struct RetentionArgs {
     /// The rules.
     #[command(flatten)]
     pub rules: RuleArgs,
+    /// Private keys, with which the rows of encrypted backups are counted for MONITOR_MAX_SHRINK.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
     /// The server, whose identity is queried if needed, and whose clock is compared before anything is removed.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -45,6 +49,19 @@ pub struct RuleArgs {
     /// The rules for the bucket.
     #[command(flatten)]
     pub keep_s3: KeepS3Args,
+    /// Tables that lost rows.
+    #[command(flatten)]
+    pub shrink: ShrinkArgs,
+}
+
+/// From when on the loss of rows is noticed.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Tables that lost rows")]
+pub struct ShrinkArgs {
+    /// Warn of a table that lost more than this percentage of its rows from one backup to the next, such as 50, and keep the
+    /// backup from before twice as long; 0 is off [default: 0]
+    #[arg(long, env = "MONITOR_MAX_SHRINK", hide_env_values = true, value_name = "PERCENT")]
+    pub max_shrink: Option<String>,
 }
 
 /// The rules. A backup is kept if any of them keeps it.
@@ -110,7 +127,7 @@ pub struct KeepS3Args {
 /// `pgcellar pin`.
 #[derive(Debug, Args)]
 pub struct PinArgs {
-    /// Backup's id, the unique beginning of one, or latest
+    /// Backup's id, the unique beginning of one, latest, or latest~N, the Nth good one before it
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub id: String,
     /// Only backups of this database
@@ -127,7 +144,7 @@ pub struct PinArgs {
 /// `pgcellar unpin`.
 #[derive(Debug, Args)]
 pub struct UnpinArgs {
-    /// Backup's id, the unique beginning of one, or latest
+    /// Backup's id, the unique beginning of one, latest, or latest~N, the Nth good one before it
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub id: String,
     /// Only backups of this database

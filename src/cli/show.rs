@@ -9,7 +9,8 @@ use crate::cli::place::PlaceArgs;
 /// `pgcellar show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// Backup's id, the unique beginning of one, latest, or an archive's path or address s3://BUCKET/KEY
+    /// Backup's id, the unique beginning of one, latest, latest~N, the Nth good one before it, or an archive's path or address
+    /// s3://BUCKET/KEY
     #[arg(value_name = "ID|latest|PATH", value_parser = NonEmptyStringValueParser::new(), default_value = "latest")]
     pub id: String,
     /// Only backups of this database

@@ -10,8 +10,8 @@ use crate::cli::place::PlaceArgs;
 /// `pgcellar verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Backup's id, the unique beginning of one, latest, or the path or address s3://BUCKET/KEY of an archive, whose
-    /// result is not recorded if it has no manifest
+    /// Backup's id, the unique beginning of one, latest, latest~N, the Nth good one before it, or the path or address
+    /// s3://BUCKET/KEY of an archive, whose result is not recorded if it has no manifest
     #[arg(value_name = "ID|latest|PATH", value_parser = NonEmptyStringValueParser::new(), default_value = "latest", conflicts_with = "all")]
     pub id: String,
     /// Every backup

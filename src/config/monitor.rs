@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::cli::{HealthArgs, ThresholdArgs};
 use crate::config::refusal::wrong;
+use crate::config::retention::max_shrink;
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 
@@ -26,6 +27,8 @@ pub struct MonitorSettings {
     pub max_deviation: Option<f64>,
     /// Maximum time since the last drill of each database, in days; none if it is not checked.
     pub drill_days: Option<u32>,
+    /// Percentage of its rows that a table may lose from one backup to the next; 0 is off.
+    pub max_shrink: u32,
 }
 
 /// Longest age of the oldest backup.
@@ -72,6 +75,7 @@ impl MonitorSettings {
             min_free: free(min_free)?,
             max_deviation: deviation(max_deviation)?,
             drill_days: drill_days.as_deref().map_or(Ok(None), self::drill_days)?,
+            max_shrink: max_shrink(&args.rules.shrink)?,
         })
     }
 }

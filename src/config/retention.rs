@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::tz::TimeZone;
 
-use crate::cli::{KeepArgs, KeepS3Args, RuleArgs};
+use crate::cli::{KeepArgs, KeepS3Args, RuleArgs, ShrinkArgs};
 use crate::config::refusal::wrong;
 use crate::error::{Error, Kind, Result};
 
@@ -46,6 +46,9 @@ pub struct Policy {
     pub yearly: u32,
     /// Duration back from the newest good backup.
     pub within: Within,
+    /// Percentage of its rows that a table may lose from one backup to the next; beyond it, the rules keep the backup from before
+    /// twice as long. 0 is off.
+    pub max_shrink: u32,
 }
 
 /// A duration in restic's form, such as `1y5m7d2h`; its parts are those of the calendar.
@@ -74,9 +77,21 @@ struct Rules {
 impl RetentionSettings {
     /// Checks the settings. A policy that keeps nothing is an error.
     pub fn new(args: &RuleArgs) -> Result<Self> {
-        let (local, s3) = policies(&args.keep, &args.keep_s3)?;
+        let (mut local, mut s3) = policies(&args.keep, &args.keep_s3)?;
+        let max_shrink = max_shrink(&args.shrink)?;
+        (local.max_shrink, s3.max_shrink) = (max_shrink, max_shrink);
         Ok(RetentionSettings { local, s3, zone: zone(args.timezone.as_deref())? })
     }
+}
+
+/// `MONITOR_MAX_SHRINK` in percent; 0 is off.
+///
+/// # Errors
+/// `Config` for anything but a number below 100.
+pub fn max_shrink(args: &ShrinkArgs) -> Result<u32> {
+    let Some(text) = &args.max_shrink else { return Ok(0) };
+    let number = text.trim().trim_end_matches('%').parse().ok().filter(|percent| *percent < 100);
+    number.ok_or_else(|| wrong("MONITOR_MAX_SHRINK (--max-shrink)", text, "a percentage from 1 to 99, or 0"))
 }
 
 /// The policies of the folder and of the bucket. A rule that is not set for the bucket is taken from the folder, and the default
@@ -155,7 +170,8 @@ impl From<&Rules> for Policy {
         }
         let [days, last, hourly, daily, weekly, monthly, yearly] = rules.counts.map(Option::unwrap_or_default);
         let within = rules.within.unwrap_or_default();
-        Policy { days, days_by_default: false, last, hourly, daily, weekly, monthly, yearly, within }
+        let max_shrink = 0;
+        Policy { days, days_by_default: false, last, hourly, daily, weekly, monthly, yearly, within, max_shrink }
     }
 }
 
@@ -172,6 +188,7 @@ impl Policy {
             weekly: self.weekly.saturating_mul(2),
             monthly: self.monthly.saturating_mul(2),
             yearly: self.yearly.saturating_mul(2),
+            max_shrink: self.max_shrink,
             within: Within {
                 years: years.saturating_mul(2),
                 months: months.saturating_mul(2),

@@ -48,6 +48,9 @@ pub struct Fingerprints {
     pub objects: BTreeMap<String, u64>,
 }
 
+/// Numbers of rows by table, as the archive quotes its name.
+pub type TableRows = BTreeMap<String, u64>;
+
 /// The rows that are loaded into one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableFingerprint {
@@ -104,6 +107,15 @@ impl Fingerprints {
     /// The locale in which values of the type `money` were written.
     pub fn lc_monetary(&self) -> Option<&str> {
         self.settings.get("lc_monetary").map(String::as_str)
+    }
+
+    /// The number of rows of each table; of a partitioned one that is loaded through its root, those of all its partitions.
+    pub fn table_rows(&self) -> TableRows {
+        let mut rows = TableRows::new();
+        for table in &self.tables {
+            *rows.entry(table.target.to_string()).or_default() += table.sum.rows;
+        }
+        rows
     }
 
     /// Writes the document as it is before compression and encryption.

@@ -26,7 +26,7 @@ impl Sum {
 
     /// Adds a row that was hashed in pieces.
     pub fn add_pieces(&mut self, row: &LongRow) {
-        self.add_hashed(row.bytes, row.hash.digest128());
+        self.add_hashed(row.bytes, row.digest());
     }
 
     /// Adds the rows of another sum.
@@ -54,6 +54,11 @@ impl LongRow {
     pub fn push(&mut self, piece: &[u8]) {
         self.bytes += piece.len() as u64;
         self.hash.update(piece);
+    }
+
+    /// The hash of what was pushed.
+    pub fn digest(&self) -> u128 {
+        self.hash.digest128()
     }
 
     /// Starts another row.

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use crate::catalogue;
 use crate::catalogue::emptied::{Emptied, emptied};
 use crate::catalogue::records::drill::DrillOutcome;
+use crate::catalogue::shrunk::{Shrunk, shrunk};
+use crate::health::changes::BackupChanges;
 use crate::health::facts::{BackupFacts, DrillFacts, ExpectedDatabase, Facts, State};
 
 /// A database and its backups.
@@ -71,6 +73,22 @@ impl<'a> Coverage<'a> {
     /// The last full one and the first one after it, if the newest shows that the database was emptied.
     pub fn emptied(&self, now: Timestamp) -> Option<Emptied<&'a BackupFacts>> {
         emptied(self.kept_good(now).map(|kept| (kept.backup, kept.backup.fill, kept.acknowledged)))
+    }
+
+    /// The tables that lost more than this percentage of their rows, until that is acknowledged or the rows are back.
+    pub fn shrunk(&self, facts: &Facts, percent: u32) -> Vec<Shrunk<&'a BackupFacts>> {
+        let counted = self
+            .kept_good(facts.now)
+            .filter_map(|kept| Some((kept.backup, facts.rows.get(&kept.backup.id)?.as_ref(), kept.acknowledged)));
+        shrunk(&counted.collect::<Vec<_>>(), percent)
+    }
+
+    /// What the newest good backup changed against the one before it, if the rows of both were counted.
+    pub fn changes(&self, facts: &'a Facts) -> Option<BackupChanges<'a>> {
+        let mut good = self.good(facts.now).rev();
+        let (after, before) = (good.next()?, good.next()?);
+        let rows = |backup: &BackupFacts| facts.rows.get(&backup.id);
+        Some(BackupChanges::between((&before.id, rows(before)?), (&after.id, rows(after)?)))
     }
 
     /// The newest good one.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::catalogue::emptied::Fill;
 use crate::catalogue::product::Product;
 use crate::catalogue::records::drill::DrillOutcome;
+use crate::catalogue::shrunk::RowsById;
 use crate::host::disk::Disk;
 use crate::host::surroundings::Surroundings;
 use crate::host::task_units::Unit;
@@ -34,6 +35,9 @@ pub struct Facts {
     pub half_dropped: Vec<String>,
     /// Databases that restores have made beside others.
     pub products: Vec<Product>,
+    /// The numbers of rows in the backups that were counted.
+    #[serde(skip)]
+    pub rows: RowsById,
     /// The time zone of reports.
     #[serde(skip)]
     pub zone: TimeZone,

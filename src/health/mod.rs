@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod notified;
 
+pub mod changes;
 pub mod checks;
 pub mod coverage;
 pub mod facts;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::catalogue::emptied::Fill;
+use crate::catalogue::shrunk::RowsById;
 use crate::config::{MaxAge, MinFree, MonitorSettings};
 use crate::health::facts::{
     BackupFacts, ExpectedDatabase, Facts, Schedule, ServerState, State, StoreContents, StoreFacts,
@@ -27,6 +28,7 @@ pub fn settings() -> MonitorSettings {
         min_free: MinFree::Percent(5.0),
         max_deviation: Some(8.0),
         drill_days: None,
+        max_shrink: 0,
     }
 }
 
@@ -72,6 +74,7 @@ pub fn expected(name: &str) -> ExpectedDatabase {
 pub fn facts() -> Facts {
     Facts {
         now: now(),
+        rows: RowsById::new(),
         instance: "main".to_owned(),
         host: "db1.example.org".to_owned(),
         stores: vec![store("local", daily("shop"))],

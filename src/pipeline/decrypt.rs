@@ -46,6 +46,11 @@ impl Identities {
         Ok(Self(identities.into()))
     }
 
+    /// A single private key.
+    pub(super) fn of(identity: age::x25519::Identity) -> Self {
+        Self(Arc::new([Box::new(identity)]))
+    }
+
     /// Reads the header of an age file and decrypts what follows.
     ///
     /// # Errors

@@ -72,6 +72,12 @@ impl Recipients {
     }
 }
 
+/// A new key pair that only this process knows, for files that no other process reads.
+pub fn ephemeral() -> (Recipients, Identities) {
+    let identity = age::x25519::Identity::generate();
+    (Recipients(vec![(String::new(), Box::new(identity.to_public()))]), Identities::of(identity))
+}
+
 impl fmt::Debug for Recipients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Recipients").field(&self.names()).finish()

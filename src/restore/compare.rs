@@ -145,7 +145,11 @@ pub async fn read_fingerprints(archive: &Arc<Archive>, stop: &Stop) -> Result<Op
     blocking::run(stop, move || read_now(&archive)).await
 }
 
-fn read_now(archive: &Archive) -> Result<Option<Fingerprints>> {
+/// As [`read_fingerprints`], on this thread.
+///
+/// # Errors
+/// The same.
+pub fn read_now(archive: &Archive) -> Result<Option<Fingerprints>> {
     let Some(file) = archive.manifest.iter().find_map(|manifest| manifest.files(FileRole::Fingerprints).next()) else {
         return Ok(None);
     };

@@ -30,7 +30,7 @@ use counted::Counted;
 
 pub mod closed;
 mod counted;
-mod headings;
+pub mod headings;
 pub mod json;
 
 /// Entries that are shown one by one as tables, and what they are called.

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use crate::blocking;
 use crate::catalogue::Backup;
-use crate::catalogue::inventory::{BackupQuery, Inventory};
+use crate::catalogue::inventory::BackupQuery;
+use crate::catalogue::select::{self, Selected};
 use crate::config::{IdentitySource, Place, S3Access};
-use crate::error::{Kind, Result};
+use crate::error::Result;
 use crate::postgres::foreign::Dump;
-use crate::printable::printable;
 use crate::restore::archive::Archive;
 use crate::restore::details::reveal_if_whole;
-use crate::restore::source::NamedPath;
 use crate::stop::Stop;
-use crate::store::{Store, Stores};
+use crate::store::Store;
 
 /// What the command line names, and where to look.
 #[derive(Clone, Debug)]
@@ -43,26 +42,14 @@ impl NamedArchive {
     /// # Errors
     /// `Missing` if there is none, `Usage` if there are several; what keeps it from being read.
     pub async fn find(query: &ArchiveQuery<'_>, stop: &Stop) -> Result<Self> {
-        let id = query.backup.id;
-        if let Some(named) = NamedPath::find(id, &query.s3, query.place).await? {
-            return by_name(named, query, stop).await;
-        }
-        let stores = Stores::open(query.place).await?.all();
-        let inventory = Inventory::read(stores, query.place, || None, stop).await?;
-        let choice = match inventory.resolve(query.backup) {
-            Ok(choice) => choice,
-            Err(error) => {
-                let may_be_file = error.kind() == Kind::Missing && id != "latest";
-                return match if may_be_file { NamedPath::among(id, query.place)? } else { None } {
-                    Some(named) => by_name(named, query, stop).await,
-                    None => Err(inventory.or_unread(error)),
-                };
+        match select::find(query.backup, (query.place, &query.s3), None, || None, stop).await? {
+            Selected::Backup(backup) => Ok(NamedArchive::Backup(Arc::clone(&backup.store), backup)),
+            Selected::File(named) => {
+                let identities = query.identities.clone();
+                let recognize = move || Dump::recognize(named.store, &named.key, &named.called, || identities.read());
+                Ok(NamedArchive::Dump(Box::new(blocking::run(stop, recognize).await?)))
             }
-        };
-        for remark in &choice.remarks {
-            log::warn!("{}", printable(remark));
         }
-        Ok(NamedArchive::Backup(Arc::clone(&choice.copy.store), Box::new(choice.copy.clone())))
     }
 
     /// The archive, ready to be read. Of a dump of another tool only the beginning is checked.
@@ -82,16 +69,4 @@ impl NamedArchive {
             }
         }
     }
-}
-
-async fn by_name(named: NamedPath, query: &ArchiveQuery<'_>, stop: &Stop) -> Result<NamedArchive> {
-    let identities = query.identities.clone();
-    blocking::run(stop, move || match named.backup()? {
-        Some(backup) => Ok(NamedArchive::Backup(named.store, Box::new(backup))),
-        None => {
-            let dump = Dump::recognize(named.store, &named.key, &named.called, || identities.read())?;
-            Ok(NamedArchive::Dump(Box::new(dump)))
-        }
-    })
-    .await
 }

@@ -67,7 +67,7 @@ pub async fn compare_again(
     let (to, mut rows) = mpsc::channel(WAITING);
     let (ours, recorder, theirs) =
         (Arc::clone(archive), Recorder::tapped(Tap::new(printer.tables(), to)), stop.clone());
-    let reading = tokio::task::spawn_blocking(move || read(&ours, recorder, &theirs));
+    let reading = tokio::task::spawn_blocking(move || record_rows(&ours, recorder, &theirs));
     while let Some(tapped) = rows.recv().await {
         let printing = async {
             printer.take(tapped).await;
@@ -96,8 +96,11 @@ pub async fn compare_again(
     Ok(())
 }
 
-/// Reads the rows of these tables. Blocks.
-fn read(archive: &Archive, mut recorder: Recorder, stop: &Stop) -> Result<Record> {
+/// Reads the rows of an archive. Blocks.
+///
+/// # Errors
+/// What keeps the archive from being read. Rows that cannot be recorded, such as those of a script, are no error.
+pub fn record_rows(archive: &Archive, mut recorder: Recorder, stop: &Stop) -> Result<Record> {
     let open = |file| Ok::<_, Error>(stop.reader(archive.open(file, &Counter::default())?));
     let read = match archive.format {
         Format::Plain => Ok(Err("it is a script".to_owned())),
@@ -108,7 +111,7 @@ fn read(archive: &Archive, mut recorder: Recorder, stop: &Stop) -> Result<Record
             for file in &archive.files {
                 let (name, packing) = split(archive.plain_name(file));
                 let mut passing = recorder.file(name);
-                if !passing.is_tapped() {
+                if recorder.is_selective() && !passing.is_tapped() {
                     continue;
                 }
                 let method = match packing {

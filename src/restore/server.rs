@@ -31,6 +31,9 @@ const DATABASE_OWNER: &str = "pg_database_owner";
 const ENDING: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// First version of PostgreSQL with event triggers that fire when a session begins.
+const HAS_LOGIN_TRIGGERS: u32 = 17;
+
 /// A session in a database that is not the one to be made.
 #[derive(Debug)]
 pub struct TargetServer {
@@ -72,6 +75,20 @@ pub async fn session_in_loaded(connection: &Connection, database: &str) -> Resul
     let client = connect_patiently(connection, database).await?;
     client.batch_execute(SETTINGS).await.map_err(failed("timeouts cannot be switched off"))?;
     Ok(client)
+}
+
+/// The connection with login triggers off, if the role may set that: rows that such a trigger writes would be differences made by
+/// the comparison itself.
+pub async fn without_login_triggers(connection: &Connection) -> Connection {
+    let mut connection = connection.clone();
+    match TargetServer::open(&connection).await {
+        Ok(server) if server.major >= HAS_LOGIN_TRIGGERS && server.is_superuser() => {
+            connection.parameters.push(("event_triggers".to_owned(), "off".to_owned()));
+        }
+        Ok(_) => {}
+        Err(error) => log::debug!("it is not known whether login triggers fire: {error}"),
+    }
+    connection
 }
 
 async fn maintenance(connection: &Connection) -> Result<(Client, &'static str)> {

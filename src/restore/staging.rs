@@ -121,7 +121,7 @@ fn usual_place(encrypted: bool, needed: u64) -> PathBuf {
 }
 
 /// A folder that is usually on a disk, and usually large.
-fn disk() -> PathBuf {
+pub fn disk() -> PathBuf {
     std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
 }
 

@@ -12,6 +12,7 @@ pub mod alert;
 pub mod backup;
 pub mod calendar;
 pub mod config;
+pub mod diff;
 pub mod doctor;
 pub mod drill;
 pub mod list;
@@ -72,6 +73,8 @@ async fn carry_out(verb: &Verb, stop: &Stop) -> Result<ExitCode> {
         Verb::Config(args) => config::run(args).await?,
         Verb::Doctor(args) => doctor::run(args, stop).await?,
         Verb::Schedule(args) => schedule::run(args, stop).await?,
+        // With --exit-code its exit status says whether there are differences.
+        Verb::Diff(args) => return diff::run(args, stop).await,
         // Its exit status is a verdict.
         Verb::Monitor(args) => return monitor::run(args, stop).await,
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::{MonitorAction, MonitorArgs, ReportArgs, TestMailArgs};
+use crate::cli::{HealthArgs, MonitorAction, MonitorArgs, ReportArgs, TestMailArgs};
 use crate::config::{MailSettings, Place, ReportFormat};
 use crate::error::{Error, Kind, Result};
 use crate::health::report::{Overview, html, json, prometheus, text};
@@ -35,7 +35,8 @@ const MODE: u32 = 0o644;
 /// Writes the state of an instance as text, HTML, JSON or Prometheus metrics.
 async fn report(args: &ReportArgs, stop: &Stop) -> Result<()> {
     let format = ReportFormat::new(&args.format)?;
-    let gathered = gather(&args.health, stop).await?;
+    let health = HealthArgs { counts_rows: true, ..args.health.clone() };
+    let gathered = gather(&health, stop).await?;
     let overview = Overview::new(&gathered.facts, &gathered.settings, &gathered.findings);
     let report = match format {
         ReportFormat::Text => text::render(&overview),

@@ -10,15 +10,17 @@ use crate::blocking;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
 use crate::catalogue::retention_plan::{RetentionRules, StoreBackups};
+use crate::catalogue::shrunk::RowsById;
 use crate::catalogue::sweep;
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::RetentionArgs;
 use crate::config::variables::{Harm, UnknownVariable, harmful};
-use crate::config::{Connection, Place, RetentionSettings, default_directory};
+use crate::config::{Connection, IdentitySource, Place, RetentionSettings, default_directory};
 use crate::error::{Error, Kind, Result};
 use crate::host::lock::Lock;
 use crate::postgres::identity;
 use crate::printable::printable;
+use crate::restore::table_rows;
 use crate::stop::Stop;
 use crate::store::local::{LocalStore, usable};
 use crate::store::{Store, StoreKind, Stores};
@@ -45,6 +47,7 @@ pub async fn run(args: &RetentionArgs, stop: &Stop) -> Result<()> {
             place: Place::new(&args.place)?,
             now: Timestamp::now(),
         },
+        identities: IdentitySource::from(&args.identity),
         connection: Connection::new(&args.connection).inspect_err(|error| log::debug!("{error}")).ok(),
         database: args.database.clone(),
         dry_run: args.dry_run,
@@ -106,6 +109,7 @@ fn clean(run: &RetentionRun, stores: &Stores) -> Result<()> {
     if let (Some(database), true) = (&run.database, listed.iter().all(|store| store.backups.is_empty())) {
         log::warn!("there is no backup of '{}'", printable(database));
     }
+    count_rows(run, &mut listed);
     let mut planned = run.rules.plan(&mut listed);
     if let Err(error) = clock::must_be_right(run, stores, &planned) {
         report::print(run, &listed, &planned)?;
@@ -126,6 +130,15 @@ fn clean(run: &RetentionRun, stores: &Stores) -> Result<()> {
         false => listed.iter().filter_map(|store| sweep(run, store).err()).collect(),
     };
     outcome(listed.into_iter().filter_map(|store| store.failure).chain(swept))
+}
+
+/// Counts the rows of the backups, if a rule depends on them.
+fn count_rows(run: &RetentionRun, stores: &mut [StoreBackups]) {
+    let mut known = RowsById::new();
+    for store in stores.iter_mut().filter(|store| store.policy.max_shrink > 0) {
+        table_rows::read(&store.backups, &run.identities, &mut known);
+        store.rows.clone_from(&known);
+    }
 }
 
 /// Reads all stores, and decides whose the backups are.

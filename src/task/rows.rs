@@ -116,7 +116,12 @@ fn print(
 fn log_parts(table: &ArchivedTable) {
     if table.is_partitioned() {
         let names: Vec<&str> = table.parts.iter().map(|part| part.name.as_str()).collect();
-        log::info!("{} has its rows in {}: {}", printable(&table.name), count(names.len(), "partition"), some(&names, NAMED));
+        log::info!(
+            "{} has its rows in {}: {}",
+            printable(&table.name),
+            count(names.len(), "partition"),
+            some(&names, NAMED)
+        );
     }
 }
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::catalogue::inventory::{BackupCopies, BackupQuery, Inventory};
 use crate::catalogue::name::{is_of, leading_id};
 use crate::catalogue::records::{Depth, Verification};
+use crate::catalogue::select::{NamedPath, Resolved, resolve_or_file};
 use crate::catalogue::{Backup, sweep};
 use crate::cli::VerifyArgs;
 use crate::config::{Connection, Place, S3Access, identities};
@@ -15,7 +16,6 @@ use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::postgres::identity;
 use crate::printable::printable;
-use crate::restore::source::NamedPath;
 use crate::restore::verification;
 use crate::stop::Stop;
 use crate::store::{Store, Stores};
@@ -38,7 +38,7 @@ pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
     if let Some(database) = &args.against_live {
-        return live::run(args, database, (&place, stores), stop).await;
+        return live::run(args, database, &place, stop).await;
     }
     let identities = identities(&args.identity)?.map(Arc::new);
     let run = VerifyRun { identities, bindir: args.connection.pg_bindir.as_deref(), stop };
@@ -47,14 +47,9 @@ pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
     }
     let connection = Connection::new(&args.connection).ok();
     let inventory = Inventory::read(stores.clone(), &place, identity::ask_blocking(connection.clone()), stop).await?;
-    let groups = match select(&inventory, args) {
-        Ok(groups) => groups,
-        Err(error) if error.kind() == Kind::Missing && !args.all && args.id != "latest" => {
-            return match NamedPath::among(&args.id, &place)? {
-                Some(named) => verify_named(&run, named, args).await,
-                None => Err(inventory.or_unread(error)),
-            };
-        }
+    let groups = match select(&inventory, args, &place) {
+        Ok(Targets::Backups(groups)) => groups,
+        Ok(Targets::File(named)) => return verify_named(&run, named, args).await,
         Err(error) => return Err(inventory.or_unread(error)),
     };
     let copies: Vec<&Backup> = groups.iter().flat_map(|group| group.copies()).collect();
@@ -107,19 +102,30 @@ async fn verify_named(run: &VerifyRun<'_>, named: NamedPath, args: &VerifyArgs) 
     outcome(reports, false, false, None)
 }
 
-/// The backups that the arguments select; with `--all` there may be none. Those of other instances are verified by these.
-fn select<'a>(inventory: &'a Inventory, args: &'a VerifyArgs) -> Result<Vec<&'a BackupCopies>> {
+/// What is verified.
+enum Targets<'a> {
+    Backups(Vec<&'a BackupCopies>),
+    File(NamedPath),
+}
+
+/// What the arguments select; with `--all` there may be no backup. Those of other instances are verified by these.
+fn select<'a>(inventory: &'a Inventory, args: &VerifyArgs, place: &Place) -> Result<Targets<'a>> {
     let database = args.database.as_deref();
     if !args.all {
-        let choice = inventory.resolve(BackupQuery { id: &args.id, database, verb: "verify" })?;
-        choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
-        return Ok(vec![choice.group]);
+        let query = BackupQuery { id: &args.id, database, verb: "verify" };
+        return Ok(match resolve_or_file(inventory, query, place)? {
+            Resolved::Backup(choice) => {
+                choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
+                Targets::Backups(vec![choice.group])
+            }
+            Resolved::File(named) => Targets::File(named),
+        });
     }
     if let others @ 1.. = inventory.others(database).count() {
         log::info!("{others} backups of other instances, hosts or servers are skipped");
     }
     inventory.log_doubts();
-    Ok(inventory.own(database).collect())
+    Ok(Targets::Backups(inventory.own(database).collect()))
 }
 
 /// The last error of a store that could not be read; the others are logged.

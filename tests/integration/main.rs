@@ -25,6 +25,7 @@ mod config_check;
 mod copies;
 mod database_settings;
 mod databases;
+mod diff;
 mod disk;
 mod doctor;
 mod documents;

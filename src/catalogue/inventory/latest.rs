@@ -1,4 +1,4 @@
-//! The selection of `latest`, and remarks about newer backups that it skips.
+//! The selection of `latest` and `latest~N`, and remarks about newer backups that it skips.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,28 @@ use crate::catalogue::manifest::Manifest;
 use crate::catalogue::ownership::Whose;
 use crate::catalogue::{Status, is_from_future};
 use crate::error::{Error, Kind, Result};
+use crate::format::count;
 use crate::printable::printable;
+
+/// The name of the newest good backup.
+const LATEST: &str = "latest";
+
+impl BackupQuery<'_> {
+    /// How many good backups before the latest one are skipped: 0 for `latest`, N for `latest~N`, as git counts commits
+    /// (`gitrevisions(7)`); none for an id.
+    pub(super) fn steps_back(self) -> Option<usize> {
+        match self.id.strip_prefix(LATEST)? {
+            "" => Some(0),
+            "~" => Some(1),
+            steps => steps.strip_prefix('~')?.parse().ok(),
+        }
+    }
+
+    /// Whether it is `latest` or `latest~N`.
+    pub fn is_latest(self) -> bool {
+        self.steps_back().is_some()
+    }
+}
 
 impl Inventory {
     /// The inventory as of this time, without backups that began later.
@@ -25,12 +46,13 @@ impl Inventory {
         Some(format!("{} is partial: {lacking}", printable(&found.manifest().id)))
     }
 
-    /// Remarks about a newer backup that `latest` skips, and about the owner of the selected one.
-    pub(super) fn of_latest(&self, found: &BackupCopies) -> Vec<String> {
+    /// Remarks about a newer backup that `latest` skips, and about the owner of the selected one. `latest~N` skips newer ones by
+    /// its meaning.
+    pub(super) fn of_latest(&self, found: &BackupCopies, back: usize) -> Vec<String> {
         let id = printable(&found.manifest().id);
         let mut remarks = Vec::new();
         let newer = |group: &&BackupCopies| group.manifest().started > found.manifest().started;
-        if let Some(newer) = self.own(Some(&found.manifest().database)).rfind(newer) {
+        if let Some(newer) = self.own(Some(&found.manifest().database)).rfind(newer).filter(|_| back == 0) {
             let (newer_id, best) = (printable(&newer.manifest().id), newer.best());
             let why = match (best.status, newer.manifest().lacking()) {
                 (Status::Damaged, _) => format!("is damaged ({})", best.faults().join("; ")),
@@ -47,8 +69,8 @@ impl Inventory {
         remarks
     }
 
-    /// The latest backup; see [`Inventory::resolve`].
-    pub(super) fn latest(&self, query: BackupQuery<'_>) -> Result<&BackupCopies> {
+    /// The latest backup, or the one `back` before it; see [`Inventory::resolve`].
+    pub(super) fn latest(&self, query: BackupQuery<'_>, back: usize) -> Result<&BackupCopies> {
         let whole: HashSet<&str> = self
             .own(query.database)
             .filter(|group| group.is_good())
@@ -62,16 +84,35 @@ impl Inventory {
         let mut databases: Vec<&str> = good.iter().map(|group| group.manifest().database.as_str()).collect();
         databases.sort_unstable();
         databases.dedup();
-        let timely = good.iter().rfind(|group| !is_from_future(group.manifest().started, self.now));
-        match (timely.or(good.last()), databases.as_slice()) {
+        let mut timely: Vec<&BackupCopies> =
+            good.iter().filter(|group| !is_from_future(group.manifest().started, self.now)).copied().collect();
+        if timely.is_empty() {
+            timely.extend(good.last());
+        }
+        match (timely.iter().rev().nth(back), databases.as_slice()) {
             (Some(newest), [_]) if newest.whose == Whose::Unclear => Err(self.unclear(newest)),
             (Some(newest), [_]) => Ok(newest),
-            (Some(_), several) => Err(Error::new(
+            (None, [database]) => Err(Error::new(
+                Kind::Missing,
+                format!(
+                    "there is no backup '{}': '{}' has {}",
+                    printable(query.id),
+                    printable(database),
+                    count(timely.len(), "good backup")
+                ),
+            )
+            .hint("pgcellar list shows the backups")),
+            (_, []) => Err(self.no_latest(query)),
+            (_, several) => Err(Error::new(
                 Kind::Usage,
-                format!("'latest' could be a backup of {} databases: {}", several.len(), several.join(", ")),
+                format!(
+                    "'{}' could be a backup of {} databases: {}",
+                    printable(query.id),
+                    several.len(),
+                    several.join(", ")
+                ),
             )
             .hint("name one with --database")),
-            (None, _) => Err(self.no_latest(query)),
         }
     }
 

@@ -103,6 +103,28 @@ fn latest_of_one_database() {
 }
 
 #[test]
+fn steps_back_from_the_latest_count_good_backups_only() {
+    let backups = (1..=5).map(|second| {
+        let status = if second == 3 { Status::Damaged } else { Status::Good };
+        with(status, backup(StoreKind::Local, "new", "foo", second))
+    });
+    let others = [backup(StoreKind::Local, "new", "bar", 9)];
+    let merged = merged(vec![shelf(StoreKind::Local, backups.chain(others).collect())]);
+    for (asked, second) in [("latest~0", 5), ("latest~1", 4), ("latest~", 4), ("latest~2", 2), ("latest~3", 1)] {
+        assert_eq!(found(&merged, asked, Some("foo")).0, id("foo", second), "{asked}");
+    }
+    let far = refused(&merged, "latest~4", Some("foo"));
+    assert_eq!(far.kind(), Kind::Missing);
+    assert!(far.message().contains("'foo' has 4 good backups"), "{far}");
+    assert_eq!(refused(&merged, "latest~1", None).kind(), Kind::Usage);
+    for unknown in ["latest~x", "latest~-1", "latest1", "latest~1~1"] {
+        assert_eq!(refused(&merged, unknown, Some("foo")).kind(), Kind::Missing, "{unknown}");
+    }
+    let remarks = merged.resolve(asked("latest~1", Some("foo"))).unwrap().remarks;
+    assert!(remarks.is_empty(), "{remarks:?}");
+}
+
+#[test]
 fn latest_is_complete_and_good() {
     let statuses = [Status::Good, Status::Verified, Status::Partial, Status::Damaged];
     let backups =

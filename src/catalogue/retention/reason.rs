@@ -40,6 +40,8 @@ pub enum Reason {
     BeforeEmptied,
     /// The first backup of the emptied database.
     FirstEmptied,
+    /// No rule keeps it, but it is the last backup before a table lost rows, which was not acknowledged.
+    BeforeShrunk,
     /// The newest one, and options left data out of all of them.
     NewestPartial,
     /// It is damaged, and there is no good one.
@@ -94,6 +96,7 @@ impl fmt::Display for Reason {
             Reason::NewestUnread => f.write_str("the newest one could not be read"),
             Reason::BeforeEmptied => f.write_str("last one before the database was emptied"),
             Reason::FirstEmptied => f.write_str("first one after the database was emptied"),
+            Reason::BeforeShrunk => f.write_str("expired, but the last one before a table lost rows"),
             Reason::NewestPartial => f.write_str("last one, all are partial"),
             Reason::NoGoodOne => f.write_str("there is no good one"),
             Reason::NotYet => f.write_str("its time is yet to come"),

@@ -16,6 +16,7 @@ fn facts<'a>(id: &'a str, started: &str) -> RetentionFacts<'a> {
         proven: false,
         fill: Fill::default(),
         acknowledged: false,
+        rows: None,
     }
 }
 
@@ -312,6 +313,7 @@ fn policies() -> impl Strategy<Value = Policy> {
             monthly,
             yearly,
             within,
+            max_shrink: 0,
         },
     )
 }
@@ -339,6 +341,7 @@ fn shelf(drawn: &[Drawn]) -> Vec<RetentionFacts<'static>> {
         proven: backup.minute % 3 == 0,
         fill: Fill::default(),
         acknowledged: false,
+        rows: None,
     };
     drawn.iter().zip(&NAMES).map(facts).collect()
 }
@@ -524,6 +527,34 @@ fn the_last_one_before_the_database_was_emptied_is_kept() {
     assert_eq!(left.len(), 10);
     all.iter_mut().for_each(|facts| facts.acknowledged = true);
     assert_eq!(kept(&all, &days(7), "UTC").len(), 8);
+}
+
+#[test]
+fn the_last_one_before_a_table_lost_rows_is_kept_twice_as_long() {
+    let rows = |rows: u64| Some(Arc::new(TableRows::from([("public.orders".to_owned(), rows)])));
+    let times: Vec<String> = (1..=30).map(|day| format!("2024-01-{day:02}T02:00:00Z")).collect();
+    let mut all: Vec<RetentionFacts<'_>> = times.iter().map(|time| facts(time, time)).collect();
+    for (at, facts) in all.iter_mut().enumerate() {
+        facts.rows = rows(if at < 10 { 1000 } else { 499 });
+    }
+    let policy = Policy { max_shrink: 50, ..days(7) };
+    let before = |now: usize, policy: &Policy, all: &[RetentionFacts<'_>]| {
+        decide_in(&all[..now], policy, "UTC")[9].reasons.clone()
+    };
+    assert_eq!(before(17, &policy, &all), [Reason::Days(7)]);
+    assert_eq!(before(18, &policy, &all), [Reason::BeforeShrunk]);
+    assert_eq!(before(24, &policy, &all), [Reason::BeforeShrunk]);
+    assert_eq!(before(25, &policy, &all), [Reason::Expired]);
+    assert_eq!(before(18, &days(7), &all), [Reason::Expired], "it is off by default");
+    assert_eq!(before(18, &Policy { max_shrink: 60, ..days(7) }, &all), [Reason::Expired]);
+    let decisions = decide_in(&all[..18], &policy, "UTC");
+    assert_eq!((decisions[8].keep, decisions[10].keep), (false, false), "no other one is kept for it");
+    all[17].rows = rows(900);
+    assert_eq!(before(18, &policy, &all), [Reason::Expired], "the rows are back");
+    all[17].rows = None;
+    assert_eq!(before(18, &policy, &all), [Reason::BeforeShrunk], "one whose rows are not known counts neither way");
+    all.iter_mut().for_each(|facts| facts.acknowledged = true);
+    assert_eq!(before(18, &policy, &all), [Reason::Expired]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::format::{bytes, count, quoted, some, span, time};
 use crate::health::coverage::{Coverage, is_from_future};
 use crate::health::facts::{BackupFacts, ExpectedDatabase, Facts, State};
 use crate::health::{Finding, Level};
+use crate::printable::printable;
 
 /// The number of names in a finding.
 const SHOWN: usize = 3;
@@ -280,6 +281,40 @@ fn emptied_one(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
         format!(
             "pgcellar restore {} --target-database NAME restores it under another name, and --force in its place; if it was emptied on purpose: \
              pgcellar monitor acknowledge {database}; until then retention keeps that backup",
+            before.id
+        ),
+    ))
+}
+
+/// One finding for each database with tables that lost rows, until it is acknowledged or the rows are back. Of an emptied
+/// database, which has a finding of its own, nothing more is said.
+pub fn shrunk(facts: &Facts, protections: &[Coverage<'_>], settings: &MonitorSettings) -> Vec<Finding> {
+    let expected = protections.iter().filter(|protection| protection.expected.is_some());
+    let others = expected.filter(|protection| protection.emptied(facts.now).is_none());
+    others.filter_map(|protection| shrunk_one(facts, protection, settings.max_shrink)).collect()
+}
+
+fn shrunk_one(facts: &Facts, protection: &Coverage<'_>, percent: u32) -> Option<Finding> {
+    let lost = protection.shrunk(facts, percent);
+    let first = lost.first()?;
+    let names: Vec<String> =
+        lost.iter().map(|lost| format!("{} has {} of {} rows", lost.table, lost.now, lost.before)).collect();
+    let (database, Emptied { before, first: after }) = (quoted(protection.database), first.between);
+    Some(Finding::new(
+        Level::Warning,
+        "shrunk",
+        protection.database,
+        format!(
+            "{database} lost rows: {} since {}; more than MONITOR_MAX_SHRINK={percent} percent",
+            some(&names, SHOWN),
+            after.id
+        ),
+        format!(
+            "pgcellar diff {} {} --rows {} shows which; {} still has them, and retention keeps it twice as long, or until: \
+             pgcellar monitor acknowledge {database}",
+            before.id,
+            after.id,
+            printable(&first.table),
             before.id
         ),
     ))

@@ -21,6 +21,7 @@ const ORDER: &[&str] = &[
     "mixed_servers",
     "no_backup",
     "emptied",
+    "shrunk",
     "damaged",
     "drill_failed",
     "not_recent",
@@ -38,6 +39,7 @@ pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
     findings.extend(databases::findings(facts, &protections, settings));
     findings.extend(drills::findings(facts, &protections, settings));
     findings.extend(databases::emptied(facts, &protections));
+    findings.extend(databases::shrunk(facts, &protections, settings));
     findings.extend(learned::findings(facts, &protections, settings));
     findings.extend(host::findings(facts));
     let place = |finding: &Finding| ORDER.iter().position(|check| *check == finding.check).unwrap_or(ORDER.len());

@@ -3,8 +3,11 @@
 //! A mail client may drop the plots and the second style sheet: the tables have all values too, and the badges have their colours
 //! inline.
 
+use indicatif::HumanCount;
+
 use crate::format::{ago, bytes, count, day, span, time, took};
 use crate::health::Level;
+use crate::health::changes::TableChange;
 use crate::health::coverage::{Coverage, CoveredBackup};
 use crate::health::facts::StoreFacts;
 use crate::health::report::elements::{dash, escaped, moment, name, table};
@@ -41,6 +44,7 @@ pub fn render(overview: &Overview<'_>) -> String {
         ("Findings", findings(overview)),
         ("Databases", databases(overview)),
         ("Size and duration", history::section(overview)),
+        ("Changes", changes(overview)),
         ("Stores", stores(overview)),
         ("Schedule and retention", next(overview)),
         ("Backups", backups(overview)),
@@ -120,6 +124,37 @@ fn database(overview: &Overview<'_>, protection: &Coverage<'_>) -> Vec<String> {
         moment(backup.started, zone) + &second(&format!("recovery {}", recovery(drill)))
     }));
     row
+}
+
+/// The tables that the newest backup of each database changed most.
+fn changes(overview: &Overview<'_>) -> String {
+    let mut text = String::new();
+    for protection in &overview.protections {
+        let Some(changes) = protection.changes(overview.facts) else { continue };
+        text += &format!(
+            "<p>{}: {} against {}</p>\n",
+            name(protection.database),
+            escaped(changes.after),
+            escaped(changes.before)
+        );
+        if changes.tables.is_empty() {
+            text += "<p class=\"quiet\">Every table has as many rows as before.</p>\n";
+            continue;
+        }
+        let rows = |rows: Option<u64>| rows.map_or_else(dash, |rows| HumanCount(rows).to_string());
+        let row = |change: &TableChange| {
+            let difference = change.difference();
+            let number = HumanCount(u64::try_from(difference.unsigned_abs()).unwrap_or(u64::MAX));
+            let sign = if difference < 0 { "\u{2212}" } else { "+" };
+            vec![name(&change.table), rows(change.rows_before), rows(change.rows_after), format!("{sign}{number}")]
+        };
+        text += &table(&["Table", "Rows before", "Rows", "Difference"], &[0], 1, changes.tables.iter().map(row));
+        if changes.more > 0 {
+            let more = count(changes.more, "more table");
+            text += &format!("<p class=\"quiet\">and {more}: <code>pgcellar diff</code> shows all.</p>\n");
+        }
+    }
+    text
 }
 
 fn stores(overview: &Overview<'_>) -> String {

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::catalogue::records::drill::DrillOutcome;
 use crate::error::{Error, Kind, Result};
+use crate::health::changes::BackupChanges;
 use crate::health::coverage::{Coverage, CoveredBackup};
 use crate::health::facts::{BackupFacts, Removal, ServerState};
 use crate::health::report::Overview;
@@ -50,6 +51,8 @@ struct Database<'a> {
     last_drill_result: Option<DrillOutcome>,
     good_backups: usize,
     backups: usize,
+    /// What the newest good backup changed against the one before; null if the rows of one of them are not known.
+    changes: Option<BackupChanges<'a>>,
 }
 
 #[derive(Serialize)]
@@ -125,6 +128,7 @@ fn database<'a>(overview: &Overview<'a>, protection: &Coverage<'a>) -> Database<
         last_drill_result: protection.last_drill().map(|(_, drill)| drill.result),
         good_backups: protection.good(now).count(),
         backups: protection.backups.len(),
+        changes: protection.changes(overview.facts),
     }
 }
 

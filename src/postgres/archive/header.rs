@@ -168,7 +168,7 @@ impl Header {
                 if n < 6 { Field::Time(n + 1) } else { Field::DbName }
             }
             Field::DbName | Field::ServerVersion | Field::DumpVersion => {
-                if !self.string.read(input, NAME_LIMIT)? {
+                if !self.string.read(input, NAME_LIMIT, |_| {})? {
                     return Ok(false);
                 }
                 self.name(input)?

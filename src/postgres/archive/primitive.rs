@@ -112,8 +112,14 @@ pub(super) struct Str {
 }
 
 impl Str {
-    /// Reads on; true once the whole string was read. Its fields are then valid until the next call.
-    pub(super) fn read(&mut self, input: &mut ArchiveInput<'_>, limit: usize) -> Result<bool, Malformed> {
+    /// Reads on, and hands on each piece of the string; true once the whole string was read. Its fields are then valid until the
+    /// next call.
+    pub(super) fn read(
+        &mut self,
+        input: &mut ArchiveInput<'_>,
+        limit: usize,
+        mut on_piece: impl FnMut(&[u8]),
+    ) -> Result<bool, Malformed> {
         let left = match self.left {
             Some(left) => left,
             None => {
@@ -126,6 +132,7 @@ impl Str {
             }
         };
         let piece = input.take(left);
+        on_piece(piece);
         let (kept, lost) = piece.split_at(piece.len().min(limit.saturating_sub(self.kept.len())));
         self.kept.extend_from_slice(kept);
         self.truncated |= !lost.is_empty();
@@ -177,7 +184,7 @@ mod tests {
         bytes.extend_from_slice(b"ab\ncd\nefgh");
         let mut string = Str::default();
         let mut input = ArchiveInput::new(&bytes, 0);
-        assert!(string.read(&mut input, 4).expect("valid"));
+        assert!(string.read(&mut input, 4, |_| {}).expect("valid"));
         assert_eq!((string.kept.as_slice(), string.truncated, string.lines), (&b"ab\nc"[..], true, 2));
         assert!(input.is_empty());
     }

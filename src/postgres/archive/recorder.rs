@@ -137,6 +137,11 @@ impl Recorder {
         Self { tap: Some(tap), ..Self::default() }
     }
 
+    /// Whether only the rows of some tables matter.
+    pub fn is_selective(&self) -> bool {
+        self.tap.is_some()
+    }
+
     /// Takes an entry of the table of contents.
     pub fn entry(&mut self, entry: &TocEntry<'_>) {
         match entry.desc.bytes {

@@ -4,6 +4,7 @@ use super::header::{ArchiveFormat, Header, Version};
 use super::malformed::Malformed;
 use super::primitive::{ArchiveInput, Int, Str};
 use super::toc_entry::{DATABASE_TAG, TAG_LIMIT, TocEntry, TocString};
+use crate::fingerprint::LongRow;
 
 const NAME_LIMIT: usize = 1024;
 /// Limit of a description. The longest of PostgreSQL so far is "TEXT SEARCH CONFIGURATION".
@@ -150,6 +151,7 @@ struct Draft {
     copy: bool,
     position: Option<u64>,
     defn_lines: u64,
+    defn_hash: LongRow,
     tag: Kept,
     desc: Kept,
     defn: Kept,
@@ -186,6 +188,7 @@ impl Draft {
             copy_statement: self.copy_statement.text(),
             defn: self.defn.text(),
             defn_lines: self.defn_lines,
+            defn_hash: self.defn_hash.digest(),
             position: self.position,
         }
     }
@@ -274,7 +277,13 @@ impl Toc {
                     Field::Defn if self.draft.keeps_definition() => WHOLE_LIMIT,
                     field => field.limit(),
                 };
-                if !self.string.read(input, limit)? {
+                let hash = &mut self.draft.defn_hash;
+                let is_definition = field == Field::Defn;
+                if !self.string.read(input, limit, |piece| {
+                    if is_definition {
+                        hash.push(piece)
+                    }
+                })? {
                     return Ok(false);
                 }
                 self.text(field).map_err(|what| Malformed::new(input.offset(), what))?;
@@ -289,6 +298,7 @@ impl Toc {
             Field::DumpId => {
                 self.draft.dump_id = u32::try_from(value).ok().filter(|&id| id > 0)?;
                 self.draft.dependencies.clear();
+                self.draft.defn_hash.clear();
             }
             Field::HadDumper => self.draft.has_data = [false, true].into_iter().nth(usize::try_from(value).ok()?)?,
             // SECTION_NONE to SECTION_POST_DATA of pg_backup.h.

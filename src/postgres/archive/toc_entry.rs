@@ -56,6 +56,8 @@ pub struct TocEntry<'a> {
     /// The first bytes of the definition; for tables, their keys and types, ACL, DEFAULT ACL, POLICY, SEQUENCE SET and the
     /// database's own properties all of it, up to 1 MiB.
     pub defn: TocString<'a>,
+    /// The hash of the whole definition, XXH3 with 128 bits as of a row.
+    pub defn_hash: u128,
     pub(super) copy: bool,
     pub(super) defn_lines: u64,
     pub(super) position: Option<u64>,

@@ -124,11 +124,7 @@ impl RowFilter {
     ///
     /// # Errors
     /// Those of `each`.
-    pub fn candidates(
-        &self,
-        mut lines: &[u8],
-        mut each: impl FnMut(&[u8]) -> io::Result<bool>,
-    ) -> io::Result<bool> {
+    pub fn candidates(&self, mut lines: &[u8], mut each: impl FnMut(&[u8]) -> io::Result<bool>) -> io::Result<bool> {
         if self.is_impossible {
             return Ok(true);
         }
@@ -172,9 +168,10 @@ impl RowFilter {
 fn condition(table: &ArchivedTable, text: &str, zone: &TimeZone) -> Result<(Condition, Option<String>)> {
     let (name, rest) = column_name(text.trim());
     let rest = rest.trim_start();
-    if let Some(is_null) = after_words(rest, &["is", "null"]).map(|rest| (true, rest)).or_else(|| {
-        after_words(rest, &["is", "not", "null"]).map(|rest| (false, rest))
-    }) && is_null.1.is_empty()
+    if let Some(is_null) = after_words(rest, &["is", "null"])
+        .map(|rest| (true, rest))
+        .or_else(|| after_words(rest, &["is", "not", "null"]).map(|rest| (false, rest)))
+        && is_null.1.is_empty()
     {
         return Ok((Condition { column: table.column(&name)?, test: Test::IsNull(is_null.0) }, None));
     }
@@ -200,7 +197,8 @@ fn condition(table: &ArchivedTable, text: &str, zone: &TimeZone) -> Result<(Cond
         Some(TypedValue::Decimal(_)) => Operand::Digits(value.clone().into_bytes()),
         None => {
             let type_name = of.and_then(|column| column.type_name.as_deref()).unwrap_or_default();
-            let message = format!("'{}' is no value of the column {name}, which is of type {type_name}", value.escape_debug());
+            let message =
+                format!("'{}' is no value of the column {name}, which is of type {type_name}", value.escape_debug());
             return Err(Error::new(Kind::Usage, message));
         }
     };

@@ -33,7 +33,8 @@ impl TablePrints {
             let name = relation_of(quoted);
             name.is_some_and(|name| name == table.relation || table.parts.iter().any(|part| part.relation == name))
         };
-        let of_table = prints?.tables.iter().filter(|print| is_meant(&print.target) || print.relations().iter().any(is_meant));
+        let of_table =
+            prints?.tables.iter().filter(|print| is_meant(&print.target) || print.relations().iter().any(is_meant));
         let mut found: Vec<Print> =
             of_table.map(|print| (print.target.clone(), print.columns.clone(), print.sum)).collect();
         found.sort_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)));
@@ -167,7 +168,8 @@ impl RowOutput for BackupRows<'_> {
     fn row(&mut self, _line: &[u8], row: &RowView<'_>) -> io::Result<()> {
         let last = self.history.backups.len() - 1;
         let mut key = Vec::new();
-        let mut places: Vec<(usize, usize)> = self.columns.iter().copied().zip(self.positions.iter().copied()).collect();
+        let mut places: Vec<(usize, usize)> =
+            self.columns.iter().copied().zip(self.positions.iter().copied()).collect();
         places.sort_unstable();
         for (column, position) in &places {
             key.extend_from_slice(&column.to_be_bytes());

@@ -37,7 +37,8 @@ const NAME: usize = 63;
 
 /// Parameters of pg_dump's session by which it writes values (`setup_connection` of `src/bin/pg_dump/pg_dump.c`), and that the
 /// reader of these must have.
-const AS_WRITTEN: &str = "SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL IntervalStyle = postgres; SET LOCAL xmloption = content";
+const AS_WRITTEN: &str =
+    "SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL IntervalStyle = postgres; SET LOCAL xmloption = content";
 
 /// A table to make.
 #[derive(Debug)]
@@ -171,7 +172,11 @@ fn name_of(new: &NewTable<'_>, table: &ArchivedTable) -> Result<String> {
         }
         Some(requested) => {
             let parts: Vec<String> = match requested.contains('"') {
-                true => Quoted::from(requested).parts().into_iter().map(|part| String::from_utf8_lossy(&part).into_owned()).collect(),
+                true => Quoted::from(requested)
+                    .parts()
+                    .into_iter()
+                    .map(|part| String::from_utf8_lossy(&part).into_owned())
+                    .collect(),
                 false => requested.split('.').map(str::to_owned).collect(),
             };
             match <[String; 2]>::try_from(parts) {
@@ -185,7 +190,10 @@ fn name_of(new: &NewTable<'_>, table: &ArchivedTable) -> Result<String> {
         }
     };
     if name.is_empty() || name.len() > NAME {
-        return Err(Error::new(Kind::Usage, format!("the name of a table has 1 to {NAME} bytes, and '{}' not", name.escape_debug())));
+        return Err(Error::new(
+            Kind::Usage,
+            format!("the name of a table has 1 to {NAME} bytes, and '{}' not", name.escape_debug()),
+        ));
     }
     let schema = if schema.is_empty() { "public".to_owned() } else { schema };
     Ok(format!("{}.{}", identifier(&schema), identifier(&name)))
@@ -272,7 +280,8 @@ impl Statements<'_> {
 
     fn by_key(&self, key: &[usize], major: u32) -> String {
         let Statements { live, new, overriding, .. } = self;
-        let on: Vec<String> = key.iter().map(|at| format!("live.{} = {}", self.name(*at), self.old_value(*at))).collect();
+        let on: Vec<String> =
+            key.iter().map(|at| format!("live.{} = {}", self.name(*at), self.old_value(*at))).collect();
         let on = on.join(" AND ");
         let (first, differs) = (self.name(key.first().copied().unwrap_or_default()), self.differs(key));
         let or_differs = differs.as_ref().map(|differs| format!(" OR {differs}")).unwrap_or_default();

@@ -78,6 +78,13 @@ pub struct TablePart {
     order: Option<Vec<usize>>,
 }
 
+impl TablePart {
+    /// Whether a line has the columns in the table's order.
+    pub fn is_in_order(&self) -> bool {
+        self.order.is_none()
+    }
+}
+
 impl ArchivedTable {
     /// Whether it is partitioned: then the parts are its partitions.
     pub fn is_partitioned(&self) -> bool {
@@ -234,8 +241,11 @@ impl RowSplitter {
     /// `Data` for a line that has not as many values as the table has columns, or whose bytes are not of the encoding.
     pub fn split<'a>(&'a mut self, line: &'a [u8]) -> io::Result<RowView<'a>> {
         let text = self.encoding.decode(line).ok_or_else(|| {
-            Error::new(Kind::Data, "a row has letters that cannot be converted from the encoding of the archive to UTF-8")
-                .hint("--format copy prints the rows as they are")
+            Error::new(
+                Kind::Data,
+                "a row has letters that cannot be converted from the encoding of the archive to UTF-8",
+            )
+            .hint("--format copy prints the rows as they are")
         })?;
         self.found.clear();
         if self.columns > 0 {

@@ -220,9 +220,9 @@ fn copy_statement(part: &TablePart, table: &ArchivedTable, columns: &[usize]) ->
 /// A text of UTF-8 in the encoding of the archive.
 fn as_in_archive(text: &[u8], encoding: TextEncoding) -> io::Result<Cow<'_, [u8]>> {
     match std::str::from_utf8(text) {
-        Ok(text) => encoding.encode(text).ok_or_else(|| {
-            Error::new(Kind::Data, "a value cannot be written in the encoding of the archive").into()
-        }),
+        Ok(text) => encoding
+            .encode(text)
+            .ok_or_else(|| Error::new(Kind::Data, "a value cannot be written in the encoding of the archive").into()),
         Err(_) => Ok(Cow::Borrowed(text)),
     }
 }

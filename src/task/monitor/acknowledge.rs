@@ -1,4 +1,4 @@
-//! `pgcellar monitor acknowledge`: records that a database was emptied on purpose.
+//! `pgcellar monitor acknowledge`: records that a database was emptied, or that its tables lost rows, on purpose.
 
 use std::sync::Arc;
 
@@ -8,12 +8,14 @@ use crate::blocking;
 use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::emptied::{Emptied, Fill, emptied};
 use crate::catalogue::inventory::Inventory;
+use crate::catalogue::shrunk::{RowsById, shrunk};
 use crate::catalogue::{Backup, Status, is_from_future};
 use crate::cli::AcknowledgeArgs;
-use crate::config::{Connection, Place};
+use crate::config::{Connection, IdentitySource, Place, max_shrink};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::identity;
 use crate::printable::printable;
+use crate::restore::table_rows;
 use crate::stop::Stop;
 use crate::store::{Store, Stores};
 
@@ -25,11 +27,33 @@ pub async fn run(args: &AcknowledgeArgs, stop: &Stop) -> Result<()> {
     let merged =
         Inventory::read(stores.clone(), &place, identity::ask_blocking(Connection::new(&args.connection).ok()), stop)
             .await?;
-    let database = args.database.clone();
-    blocking::run(stop, move || acknowledge(&database, &place.instance, &stores, merged)).await
+    let (database, percent) = (args.database.clone(), max_shrink(&args.shrink)?);
+    let identities = IdentitySource::from(&args.identity);
+    blocking::run(stop, move || {
+        let mut rows = RowsById::new();
+        if percent > 0 {
+            let good = good(&database, &merged);
+            table_rows::read(good.iter().filter_map(|copies| copies.first()).copied(), &identities, &mut rows);
+        }
+        let losses = Losses { rows: &rows, percent };
+        acknowledge(&database, &place.instance, &stores, merged, &losses)
+    })
+    .await
 }
 
-fn acknowledge(database: &str, instance: &str, stores: &[Arc<dyn Store>], mut merged: Inventory) -> Result<()> {
+/// The rows of the backups, and the percentage of them that a table may lose.
+struct Losses<'a> {
+    rows: &'a RowsById,
+    percent: u32,
+}
+
+fn acknowledge(
+    database: &str,
+    instance: &str,
+    stores: &[Arc<dyn Store>],
+    mut merged: Inventory,
+    losses: &Losses<'_>,
+) -> Result<()> {
     let mut failure = merged.unread.pop().map(|unread| unread.error);
     let mut known = Acknowledged::default();
     stores.iter().for_each(|store| known.merge(Acknowledged::read(store.as_ref(), instance)));
@@ -38,12 +62,16 @@ fn acknowledge(database: &str, instance: &str, stores: &[Arc<dyn Store>], mut me
         good.iter().filter_map(|copies| copies.iter().find(|copy| copy.store.kind() == store.kind())).copied().collect()
     };
     let all: Vec<&Backup> = good.iter().filter_map(|copies| copies.first()).copied().collect();
-    let found = shown(&all, &known).or_else(|| stores.iter().find_map(|store| shown(&in_store(store), &known)));
+    let found =
+        shown(&all, &known, losses).or_else(|| stores.iter().find_map(|store| shown(&in_store(store), &known, losses)));
     let (Some(Emptied { before, .. }), Some(newest)) = (found, all.last()) else {
         let message = format!("there is nothing to acknowledge of '{}'", printable(database));
         return Err(failure.unwrap_or_else(|| {
             Error::new(Kind::Missing, message)
-                .hint("pgcellar monitor check names the databases that were emptied; is the name right?")
+                .hint(
+                    "pgcellar monitor check names the databases that were emptied or that lost rows; is the name right, and \
+                     is MONITOR_MAX_SHRINK set here as for the monitor?",
+                )
         }));
     };
     known.add(&newest.manifest);
@@ -72,6 +100,13 @@ fn good<'a>(database: &str, merged: &'a Inventory) -> Vec<Vec<&'a Backup>> {
     groups.filter(|copies| !copies.is_empty()).collect()
 }
 
-fn shown<'a>(backups: &[&'a Backup], known: &Acknowledged) -> Option<Emptied<&'a Backup>> {
-    emptied(backups.iter().map(|backup| (*backup, known.fill(&backup.manifest), known.has(&backup.manifest))))
+fn shown<'a>(backups: &[&'a Backup], known: &Acknowledged, losses: &Losses<'_>) -> Option<Emptied<&'a Backup>> {
+    let fills = backups.iter().map(|backup| (*backup, known.fill(&backup.manifest), known.has(&backup.manifest)));
+    let counted = backups.iter().filter_map(|backup| {
+        Some((*backup, losses.rows.get(&backup.manifest.id)?.as_ref(), known.has(&backup.manifest)))
+    });
+    emptied(fills).or_else(|| {
+        let lost = shrunk(&counted.collect::<Vec<_>>(), losses.percent);
+        lost.into_iter().next().map(|lost| lost.between)
+    })
 }

@@ -1,15 +1,17 @@
 //! Gathers the facts about an instance from the stores, the settings, the server and the host.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::blocking;
+use crate::catalogue::manifest::Manifest;
 use crate::catalogue::product::Product;
-use crate::catalogue::{Backup, retention_plan};
+use crate::catalogue::shrunk::RowsById;
+use crate::catalogue::{Backup, Status, is_from_future, retention_plan};
 use crate::cli::HealthArgs;
-use crate::config::{Connection, Databases, MonitorSettings, Place, RetentionSettings, names};
+use crate::config::{Connection, Databases, IdentitySource, MonitorSettings, Place, RetentionSettings, names};
 use crate::error::{Error, Kind, Result};
 use crate::health::facts::{ClosedFolder, ExpectedDatabase, Facts, Removal, ServerState, StoreFacts, Trouble};
 use crate::health::{Finding, Level, checks, missed_drills};
@@ -18,6 +20,7 @@ use crate::host::scheduler_state::{self, FailedRun};
 use crate::host::surroundings::Surroundings;
 use crate::host::task_units::{TaskUnits, Unit, UnitTrouble};
 use crate::postgres::databases::{self, OnServer};
+use crate::restore::table_rows;
 use crate::stop::Stop;
 use crate::store::StoreKind;
 use crate::task::monitor::gather::stores::StoresState;
@@ -32,6 +35,9 @@ use schedule::Backups;
 
 /// The task that makes backups.
 const BACKUP: &str = "backup";
+
+/// Backups of a database that a report compares.
+const COMPARED: usize = 2;
 
 /// How long a server may take to list its databases.
 const SERVER_LIMIT: Duration = Duration::from_secs(30);
@@ -88,6 +94,8 @@ async fn facts(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> {
     let ServerFacts { server, half_dropped, products } =
         server_facts(on_server, &expected, &excluded, &found.of_others);
 
+    let identities = IdentitySource::from(&args.identity);
+    let rows = count_rows(&found, settings, args.counts_rows, identities, now).await?;
     let units = TaskUnits::ask(&place.instance).await;
     let backups = Backups::new(settings, &units, &retention.zone, now).await;
     let schedule = backups.facts(settings, now);
@@ -107,7 +115,8 @@ async fn facts(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> {
         now,
         instance: place.instance.clone(),
         host: place.host.clone(),
-        removals: Some(foreseen_removals(&retention, &place, &found, now).await?),
+        removals: Some(foreseen_removals(&retention, &place, (&found, &rows), now).await?),
+        rows,
         stores: found.stores,
         mixed: found.mixed,
         databases,
@@ -231,17 +240,17 @@ const LATE: SignedDuration = SignedDuration::from_hours(48);
 async fn foreseen_removals(
     settings: &RetentionSettings,
     place: &Place,
-    found: &StoresState,
+    (found, rows): (&StoresState, &RowsById),
     now: Timestamp,
 ) -> Result<Vec<Removal>> {
     let (settings, place, opened) = (settings.clone(), place.clone(), found.opened.clone());
-    let backups = found.backups.clone();
+    let (backups, rows) = (found.backups.clone(), rows.clone());
     let foresee = move || {
-        let mut removed = retention_plan::foresee(&settings, &place, &opened, &backups, now);
+        let mut removed = retention_plan::foresee(&settings, &place, &opened, (&backups, &rows), now);
         let then = now - LATE;
         let overdue = match removed.is_empty() {
             true => Vec::new(),
-            false => retention_plan::foresee(&settings, &place, &opened, &began_until(&backups, then), then),
+            false => retention_plan::foresee(&settings, &place, &opened, (&began_until(&backups, then), &rows), then),
         };
         let overdue: HashSet<_> = overdue.iter().map(|(store, backup)| (*store, &backup.manifest.id)).collect();
         removed.sort_by_key(|(_, backup)| backup.manifest.started);
@@ -254,6 +263,38 @@ async fn foreseen_removals(
         Ok(removed.iter().map(removal).collect())
     };
     blocking::to_end(foresee).await
+}
+
+/// The rows of the good backups: of all for the limit of what a table may lose, and else, for a report, of the last two of each
+/// database.
+async fn count_rows(
+    found: &StoresState,
+    settings: &MonitorSettings,
+    is_report: bool,
+    identities: IdentitySource,
+    now: Timestamp,
+) -> Result<RowsById> {
+    let mut known = RowsById::new();
+    if !is_report && settings.max_shrink == 0 {
+        return Ok(known);
+    }
+    let most = if settings.max_shrink > 0 { usize::MAX } else { COMPARED };
+    let mut newest: HashMap<String, BTreeMap<(Timestamp, String), Backup>> = HashMap::new();
+    let stores = [StoreKind::Local, StoreKind::S3].into_iter().filter_map(|store| found.backups.get(&store));
+    for backup in stores.flatten() {
+        let Manifest { id, started, database, .. } = &backup.manifest;
+        let is_good = matches!(backup.status, Status::Good | Status::Verified) && !is_from_future(*started, now);
+        if is_good {
+            let of_database = newest.entry(database.clone()).or_default();
+            of_database.entry((*started, id.clone())).or_insert_with(|| backup.clone());
+        }
+    }
+    let read = move || {
+        let backups = newest.values().flat_map(|backups| backups.values().rev().take(most));
+        table_rows::read(backups, &identities, &mut known);
+        Ok(known)
+    };
+    blocking::to_end(read).await
 }
 
 fn began_until(backups: &HashMap<StoreKind, Vec<Backup>>, then: Timestamp) -> HashMap<StoreKind, Vec<Backup>> {

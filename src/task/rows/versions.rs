@@ -90,8 +90,11 @@ fn good<'a>(inventory: &'a Inventory, database: Option<&str>) -> Result<Vec<&'a 
     match databases.as_slice() {
         [_] => Ok(groups.into_iter().map(BackupCopies::best).collect()),
         [] => Err(Error::new(Kind::Missing, "there is no good whole backup").hint("pgcellar list shows the backups")),
-        several => Err(Error::new(Kind::Usage, format!("there are backups of {} databases: {}", several.len(), some(several, 10)))
-            .hint("name one with --database")),
+        several => Err(Error::new(
+            Kind::Usage,
+            format!("there are backups of {} databases: {}", several.len(), some(several, 10)),
+        )
+        .hint("name one with --database")),
     }
 }
 

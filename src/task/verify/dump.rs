@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use crate::blocking;
 use crate::catalogue::records::Depth;
+use crate::catalogue::select::NamedPath;
 use crate::cli::IdentityArgs;
 use crate::config::identities;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::foreign::{Dump, WholeDump};
 use crate::restore::foreign::checked;
-use crate::restore::source::NamedPath;
 use crate::stop::Stop;
 use crate::task::verify::report::VerifyReport;
 

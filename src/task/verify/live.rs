@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::catalogue::Backup;
-use crate::catalogue::inventory::{BackupQuery, Inventory};
+use crate::catalogue::inventory::BackupQuery;
 use crate::catalogue::manifest::Manifest;
+use crate::catalogue::select::{self, Selected};
 use crate::cli::VerifyArgs;
 use crate::config::{Connection, IdentitySource, Place, S3Access, jobs};
 use crate::error::{Error, Kind, Result};
@@ -21,15 +21,10 @@ use crate::postgres::live::{Query, observe};
 use crate::printable::printable;
 use crate::restore::archive::Archive;
 use crate::restore::details::reveal_if_whole;
-use crate::restore::server::TargetServer;
-use crate::restore::source::NamedPath;
+use crate::restore::server::without_login_triggers;
 use crate::restore::{compare, object_numbers};
 use crate::stop::Stop;
-use crate::store::Store;
 use crate::{blocking, stdout, table};
-
-/// First version of PostgreSQL with event triggers that fire when a session begins.
-const HAS_LOGIN_TRIGGERS: u32 = 17;
 
 /// The result as JSON.
 #[derive(Serialize)]
@@ -46,15 +41,19 @@ struct LiveJson<'a> {
 ///
 /// # Errors
 /// `Data` if anything differs.
-pub async fn run(
-    args: &VerifyArgs,
-    database: &str,
-    (place, stores): (&Place, Vec<Arc<dyn Store>>),
-    stop: &Stop,
-) -> Result<()> {
+pub async fn run(args: &VerifyArgs, database: &str, place: &Place, stop: &Stop) -> Result<()> {
     let connection = Connection::new(&args.connection)?;
     let jobs = jobs("--jobs", args.jobs.as_deref())?.unwrap_or(NonZeroUsize::MIN);
-    let (store, manifest) = find(args, place, stores, stop).await?;
+    let access = S3Access::from(&args.place.s3);
+    let query = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "verify" };
+    let server = identity::ask_blocking(Some(connection.clone()));
+    let (store, manifest) = match select::find(query, (place, &access), args.store.as_deref(), server, stop).await? {
+        Selected::Backup(backup) => (Arc::clone(&backup.store), backup.manifest),
+        Selected::File(named) => {
+            return Err(Error::new(Kind::Missing, format!("{} has no manifest, and so no fingerprints", named.called))
+                .hint("restore it into a new database, and compare the two"));
+        }
+    };
     let id = manifest.id.clone();
     let (from, identity) = (Arc::clone(&store), IdentitySource::from(&args.identity));
     let revealed = blocking::run(stop, move || reveal_if_whole(&from, manifest, &identity)).await?;
@@ -76,35 +75,6 @@ pub async fn run(
     }
     log(&archive, &comparison);
     outcome(&id, database, &comparison, seconds)
-}
-
-async fn find(
-    args: &VerifyArgs,
-    place: &Place,
-    stores: Vec<Arc<dyn Store>>,
-    stop: &Stop,
-) -> Result<(Arc<dyn Store>, Manifest)> {
-    if let Some(named) = NamedPath::find(&args.id, &S3Access::from(&args.place.s3), place).await? {
-        let store = Arc::clone(&named.store);
-        let called = named.called.clone();
-        let backup = blocking::run(stop, move || named.backup()).await?;
-        return backup.map(|backup: Backup| (store, backup.manifest)).ok_or_else(|| {
-            Error::new(Kind::Missing, format!("{called} has no manifest, and so no fingerprints"))
-                .hint("restore it into a new database, and compare the two")
-        });
-    }
-    let mut inventory =
-        Inventory::read(stores.clone(), place, identity::ask_blocking(Connection::new(&args.connection).ok()), stop)
-            .await?;
-    let asked = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "verify" };
-    let (store, manifest) = match inventory.resolve(asked) {
-        Ok(choice) => (Arc::clone(&choice.copy.store), choice.copy.manifest.clone()),
-        Err(error) => return Err(inventory.or_unread(error)),
-    };
-    for unread in inventory.unread.drain(..) {
-        log::warn!("{}: continuing without this store", printable(&unread.error.to_string()));
-    }
-    Ok((store, manifest))
 }
 
 /// Removes the tables that were rewritten when the dump began, so that it lacks their rows.
@@ -143,20 +113,6 @@ async fn compared(
     )
     .await?;
     Ok(compare(expected, &observed))
-}
-
-/// The connection with login triggers off, if the role may set that: rows that such a trigger writes would be differences made by
-/// the comparison itself.
-async fn without_login_triggers(connection: &Connection) -> Connection {
-    let mut connection = connection.clone();
-    match TargetServer::open(&connection).await {
-        Ok(server) if server.major >= HAS_LOGIN_TRIGGERS && server.is_superuser() => {
-            connection.parameters.push(("event_triggers".to_owned(), "off".to_owned()));
-        }
-        Ok(_) => {}
-        Err(error) => log::debug!("it is not known whether login triggers fire: {error}"),
-    }
-    connection
 }
 
 /// Prints the differences as a table.

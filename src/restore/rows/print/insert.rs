@@ -34,12 +34,20 @@ pub fn statement(
         if at > 0 {
             out.write_all(b", ")?;
         }
-        match value {
-            None => out.write_all(b"NULL")?,
-            Some(value) => literal(column, value, out)?,
-        }
+        self::value(column, value, out)?;
     }
     out.write_all(if columns.is_empty() { b";\n" } else { b");\n" })
+}
+
+/// Writes a value as a literal.
+///
+/// # Errors
+/// Those of the output.
+pub fn value(column: &ArchivedColumn, value: &ColumnValue<'_>, out: &mut impl Write) -> io::Result<()> {
+    match value {
+        None => out.write_all(b"NULL"),
+        Some(value) => literal(column, value, out),
+    }
 }
 
 fn literal(column: &ArchivedColumn, value: &[u8], out: &mut impl Write) -> io::Result<()> {

@@ -8,8 +8,8 @@ use crate::restore::rows::{ArchivedColumn, ArchivedTable};
 
 mod aligned;
 mod csv;
-mod insert;
-mod json_lines;
+pub mod insert;
+pub mod json_lines;
 
 use aligned::Aligned;
 
