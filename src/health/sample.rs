@@ -27,6 +27,7 @@ pub fn settings() -> MonitorSettings {
         min_free: MinFree::Percent(5.0),
         max_deviation: Some(8.0),
         drill_days: None,
+        next_server: None,
     }
 }
 
@@ -45,6 +46,7 @@ pub fn backup(database: &str, hours: i64) -> BackupFacts {
         rewritten_tables: 0,
         verified: None,
         drill: None,
+        rehearsal: None,
         fill: Fill { tables: Some(2), rows: Some(100) },
         acknowledged: false,
     }

@@ -23,15 +23,8 @@ impl Version {
     /// The newest version.
     pub const V19: Version = Version(19);
     /// Every version that is backed up.
-    pub const ALL: [Version; 7] = [
-        Version::V13,
-        Version::V14,
-        Version::V15,
-        Version::V16,
-        Version::V17,
-        Version::V18,
-        Version::V19,
-    ];
+    pub const ALL: [Version; 7] =
+        [Version::V13, Version::V14, Version::V15, Version::V16, Version::V17, Version::V18, Version::V19];
 
     /// Whether this run covers the version: `PGCELLAR_TEST_PG`, a list of `MAJOR=FOLDER`, narrows a run to the versions
     /// that it names. Without it, every version is covered.

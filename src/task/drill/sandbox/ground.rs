@@ -1,7 +1,7 @@
 //! What a drill needs on this host: PostgreSQL's programs, a folder with room, and the throwaway cluster.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::SandboxArgs;
 use crate::config::processors;
@@ -14,6 +14,7 @@ use crate::stop::Stop;
 use crate::task::drill::protocol;
 use crate::task::drill::protocol::DrillOrder;
 use crate::task::drill::sandbox::outbox::Outbox;
+use crate::task::drill::sandbox::refusals::Refusals;
 use crate::task::drill::sandbox::room;
 
 /// A drill in its throwaway cluster.
@@ -26,6 +27,8 @@ pub struct SandboxRun<'a> {
     pub cluster: &'a Cluster,
     /// Messages to the drill.
     pub outbox: &'a Outbox,
+    /// What the server refuses, in a rehearsal.
+    pub refusals: Option<&'a Refusals>,
     /// Ends the restore: the process is stopped, or the drill ends.
     pub stop: &'a Stop,
 }
@@ -47,7 +50,8 @@ impl Ground {
     pub fn plan<'a>(&'a self, order: &'a DrillOrder) -> Plan<'a> {
         let superuser = if order.bootstrap_role.is_empty() { "postgres" } else { order.bootstrap_role.as_str() };
         let Ground { programs, jobs, cluster, .. } = self;
-        Plan { programs, folder: cluster, superuser, jobs: *jobs, memory: memory::available() }
+        let logs = order.rehearsal.is_some();
+        Plan { programs, folder: cluster, superuser, jobs: *jobs, memory: memory::available(), logs }
     }
 
     /// Checks whether the drill can be run here, and makes the folders.
@@ -63,7 +67,7 @@ impl Ground {
             return Err(Error::new(Kind::System, "PostgreSQL does not run as root")
                 .hint("run the drill as another user; the packaged sandbox has its own"));
         }
-        let programs = stop.or(Programs::with_server(args.pg_bindir.as_deref(), order.major)).await?;
+        let programs = stop.or(programs(args.pg_bindir.as_deref(), order)).await?;
         let parent = parent(args);
         let staging = Staging::anywhere(&parent)?;
         if !staging.path().as_os_str().is_ascii() {
@@ -78,6 +82,14 @@ impl Ground {
             std::fs::create_dir(folder).map_err(|error| Error::write(folder.display(), &error))?;
         }
         Ok(Ground { programs, _staging: staging, jobs, cluster, spool })
+    }
+}
+
+/// The programs of the throwaway server. `PG_BINDIR` has those of one version, and a rehearsal needs another.
+async fn programs(bindir: Option<&Path>, order: &DrillOrder) -> Result<Programs> {
+    match Programs::with_server(bindir, order.server()).await {
+        Err(_) if order.rehearsal.is_some() && bindir.is_some() => Programs::with_server(None, order.server()).await,
+        found => found,
     }
 }
 
