@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::name::MANIFEST;
 use crate::catalogue::records::drill::DrillRecord;
+use crate::catalogue::records::rehearsal::RehearsalRecord;
 use crate::catalogue::records::{Depth, Pin, Verification};
 use crate::catalogue::takeover::Takeover;
 use crate::document;
@@ -61,6 +62,9 @@ pub struct Backup {
     pub pin: Option<Pin>,
     /// Result of the last drill of this archive.
     pub drill: Option<DrillRecord>,
+    /// Result of the last rehearsal of an upgrade with this archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<RehearsalRecord>,
     /// Files that are missing or have another size than the manifest says.
     pub damage: Vec<String>,
 }
@@ -208,6 +212,8 @@ impl Backup {
             Some(Err(error)) if !matches!(error.kind(), Kind::Missing | Kind::Data) => return Err(error),
             _ => None,
         };
+        let rehearsal = Some(RehearsalRecord::key(&manifest.id)).filter(has);
+        let rehearsal = rehearsal.and_then(|key| RehearsalRecord::of(&manifest, &read_document(store, &key).ok()?));
         let damage: Vec<String> = manifest
             .files
             .iter()
@@ -225,7 +231,7 @@ impl Backup {
             _ => Status::Good,
         };
         let store = Arc::clone(shared);
-        Ok(Backup { manifest, store, status, verification, verification_error, pin, drill, damage })
+        Ok(Backup { manifest, store, status, verification, verification_error, pin, drill, rehearsal, damage })
     }
 
     /// Reads the backup with this id, if its manifest exists. No other backup is read.
@@ -238,7 +244,7 @@ impl Backup {
         for file in manifest.files.iter().filter(|file| !file.key.contains('/')) {
             sizes.extend(store.size(&file.key)?.map(|bytes| (file.key.clone(), bytes)));
         }
-        for record in [Verification::key(id), Pin::key(id), DrillRecord::key(id)] {
+        for record in [Verification::key(id), Pin::key(id), DrillRecord::key(id), RehearsalRecord::key(id)] {
             let is_there = store.size(&record)?.is_some() || store.not_a_file(&record)?.is_some();
             sizes.extend(is_there.then_some((record, 0)));
         }
@@ -327,6 +333,7 @@ impl Backup {
             verification_error: None,
             pin: None,
             drill: None,
+            rehearsal: None,
             damage: Vec::new(),
         }
     }

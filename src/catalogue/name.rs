@@ -18,8 +18,11 @@ pub const PIN: &str = ".pin.json";
 /// What follows a backup's id in the name of the record of its last drill.
 pub const DRILL: &str = ".drill.json";
 
+/// What follows a backup's id in the name of the record of its last rehearsal of an upgrade.
+pub const REHEARSAL: &str = ".rehearsal.json";
+
 /// The endings of all records, which may change while the manifest stays as it is.
-pub const RECORDS: [&str; 3] = [VERIFY, PIN, DRILL];
+pub const RECORDS: [&str; 4] = [VERIFY, PIN, DRILL, REHEARSAL];
 
 /// Whether a key is that of a record.
 pub fn is_record(key: &str) -> bool {

@@ -34,6 +34,7 @@ use crate::printable::printable;
 use crate::store::{ObjectKind, Store};
 
 pub mod drill;
+pub mod rehearsal;
 
 /// How long a pin waits for a removal.
 const REMOVAL: Duration = Duration::from_secs(30);

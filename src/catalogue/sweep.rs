@@ -10,6 +10,7 @@ use crate::catalogue::manifest::{Manifest, StoredFile};
 use crate::catalogue::name::{MANIFEST, RECORDS, leading_id};
 use crate::catalogue::read_document;
 use crate::catalogue::records::drill::DrillRecord;
+use crate::catalogue::records::rehearsal::RehearsalRecord;
 use crate::catalogue::records::{self, Pin, Verification};
 use crate::error::Result;
 use crate::printable::printable;
@@ -146,6 +147,7 @@ fn sweep_unfinished(store: &LocalStore, key: &str, instance: &str) -> Result<()>
             store.delete(&Verification::key(&manifest.id))?;
             store.delete(&Pin::key(&manifest.id))?;
             store.delete(&DrillRecord::key(&manifest.id))?;
+            store.delete(&RehearsalRecord::key(&manifest.id))?;
         }
     }
     store.discard(key)?;

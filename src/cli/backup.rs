@@ -50,6 +50,10 @@ pub struct BackupArgs {
         allow_hyphen_values = true
     )]
     pub dump_options: Option<String>,
+    /// Dump the planner's statistics, which have values of rows: true or false. With pg_dump 18 and newer, in the formats custom,
+    /// directory and tar, unless --dump-options leaves rows out
+    #[arg(long, env = "BACKUP_STATISTICS", hide_env_values = true, value_name = "BOOLEAN", default_value = "true")]
+    pub statistics: String,
     /// Maximum wait for a table's lock, in seconds
     #[arg(
         long,

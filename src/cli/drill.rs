@@ -26,6 +26,13 @@ pub struct DrillArgs {
     /// Only backups in this store: local or s3
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
+    /// Rehearse the upgrade to this major version instead: restore into its server, and report what it refuses and what differs. This
+    /// is no drill of the backup
+    #[arg(long, value_name = "MAJOR")]
+    pub server: Option<String>,
+    /// After the drills of --each, rehearse the upgrade of each database to this major version, for the monitor's report
+    #[arg(long, env = "DRILL_SERVER_NEXT", hide_env_values = true, value_name = "MAJOR")]
+    pub server_next: Option<String>,
     /// Load, and then compare, this many tables in parallel [default: number of processors]
     #[arg(short, long, env = "DRILL_JOBS", hide_env_values = true, value_name = "JOBS")]
     pub jobs: Option<String>,

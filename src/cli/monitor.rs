@@ -156,4 +156,7 @@ pub struct ThresholdArgs {
     /// Maximum time since the last drill of each database, in days; 0 is no limit [default: no limit]
     #[arg(long, env = "MONITOR_DRILL_DAYS", hide_env_values = true, value_name = "DAYS")]
     pub drill_days: Option<String>,
+    /// Report the rehearsals of the upgrade to this major version [default: that of the last one]
+    #[arg(long, env = "DRILL_SERVER_NEXT", hide_env_values = true, value_name = "MAJOR")]
+    pub server_next: Option<String>,
 }

@@ -53,7 +53,7 @@ impl BackupSettings {
             jobs: jobs("BACKUP_JOBS (--jobs)", args.jobs.as_deref())?.unwrap_or_else(processors),
             recipients: recipients(&args.recipients)?,
             staging: args.staging_dir.clone(),
-            options: DumpOptions::parse(args.dump_options.as_deref().unwrap_or_default())?,
+            options: options(args, format)?,
             lock_wait: lock_wait(&args.lock_wait_timeout)?,
         };
         if format == Format::Directory && matches!(compression, Method::Bzip2 | Method::Xz) {
@@ -64,6 +64,17 @@ impl BackupSettings {
             .hint("pg_dump compresses the files of a directory itself, with gzip, or since version 16 with zstd"));
         }
         Ok(settings)
+    }
+}
+
+/// The options of pg_dump. A script has no statistics unless an option asks for them: psql cannot leave them out for a server that
+/// does not take them.
+fn options(args: &BackupArgs, format: Format) -> Result<DumpOptions> {
+    let options = DumpOptions::parse(args.dump_options.as_deref().unwrap_or_default())?;
+    match (args.statistics.as_str(), format) {
+        ("true", Format::Plain) | ("false", _) => Ok(options),
+        ("true", _) => Ok(options.with_statistics()),
+        (other, _) => Err(wrong("BACKUP_STATISTICS (--statistics)", other, "true or false")),
     }
 }
 

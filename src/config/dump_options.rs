@@ -54,6 +54,29 @@ const PARTIAL: &[(&str, bool)] = &[
     ("table-and-children", true),
 ];
 
+/// First version of PostgreSQL whose dumps can have the planner's statistics, and whose servers take them.
+pub const HAS_STATISTICS: u32 = 18;
+
+/// The option of pg_dump for these.
+pub const STATISTICS: &str = "--statistics";
+
+/// Options with which the statistics must stay out: pg_dump does not take both, or would write statistics, which have values of
+/// rows, of tables whose rows are left out (`getRelationStatistics` in `src/bin/pg_dump/pg_dump.c` does not look at
+/// `--exclude-table-data`).
+const WITHOUT_STATISTICS: &[&str] = &[
+    "data-only",
+    "exclude-table-data",
+    "exclude-table-data-and-children",
+    "no-data",
+    "no-schema",
+    "no-statistics",
+    "no-unlogged-table-data",
+    "schema-only",
+    "section",
+    "statistics",
+    "statistics-only",
+];
+
 /// Checked options, ready for pg_dump's command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DumpOptions {
@@ -61,12 +84,31 @@ pub struct DumpOptions {
     pub arguments: Vec<String>,
     /// Whether one of them leaves data out.
     pub partial: bool,
+    /// Whether the planner's statistics are dumped, where pg_dump can.
+    pub statistics: bool,
 }
 
 impl DumpOptions {
     /// Reads `BACKUP_DUMP_OPTIONS`, split as a shell splits words; a value follows after `=` or as the next word.
     pub fn parse(text: &str) -> Result<Self> {
-        DumpOptions::of_words(&shlex::split(text).ok_or_else(|| refuse(text, "has a quote that is not closed"))?)
+        let options =
+            DumpOptions::of_words(&shlex::split(text).ok_or_else(|| refuse(text, "has a quote that is not closed"))?)?;
+        let own = [STATISTICS, "--no-statistics", "--statistics-only"];
+        let leaves_out =
+            |argument: &&String| !own.contains(&argument.as_str()) && WITHOUT_STATISTICS.contains(&name_of(argument));
+        match options.arguments.iter().find(leaves_out) {
+            Some(other) if options.arguments.iter().any(|argument| argument == STATISTICS) => {
+                Err(refuse(STATISTICS, &format!("would keep values of rows that {other} leaves out")))
+            }
+            _ => Ok(options),
+        }
+    }
+
+    /// The same with the planner's statistics, unless an option leaves rows out or says otherwise.
+    #[must_use]
+    pub fn with_statistics(mut self) -> Self {
+        self.statistics = !self.arguments.iter().any(|argument| WITHOUT_STATISTICS.contains(&name_of(argument)));
+        self
     }
 
     /// The same for words, such as those in a manifest.
@@ -93,6 +135,11 @@ impl DumpOptions {
         }
         Ok(options)
     }
+}
+
+/// The name of an argument `--name` or `--name=value`.
+fn name_of(argument: &str) -> &str {
+    argument.trim_start_matches("--").split('=').next().unwrap_or_default()
 }
 
 /// The option that leaves the definitions out of an archive, so that it can be restored only into a database that has them;
@@ -191,6 +238,22 @@ mod tests {
         let of = |text: &str| without_data(&DumpOptions::parse(text).unwrap().arguments);
         assert!(of("--section=pre-data") && of("--section=pre-data --section=post-data"));
         assert!(!of("") && !of("--schema-only") && !of("--section=data") && !of("--section=pre-data --section=data"));
+    }
+
+    #[test]
+    fn statistics_have_values_of_rows() {
+        let of = |text: &str| DumpOptions::parse(text).unwrap().with_statistics().statistics;
+        for text in ["", "--no-owner", "--schema=a", "--exclude-table=t", "--no-blobs"] {
+            assert!(of(text), "{text}");
+        }
+        for text in ["--exclude-table-data=t", "--schema-only", "--no-data", "--section=data", "--no-statistics"] {
+            assert!(!of(text), "{text}");
+        }
+        for text in ["--exclude-table-data=t", "--schema-only", "--section=pre-data", "--no-unlogged-table-data"] {
+            let error = DumpOptions::parse(&format!("--statistics {text}")).expect_err(text);
+            assert!(error.message().contains("would keep values of rows"), "{error}");
+        }
+        assert!(DumpOptions::parse("--statistics --no-owner").is_ok());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::cli::{HealthArgs, ThresholdArgs};
+use crate::config::drill::server_major;
 use crate::config::refusal::wrong;
 use crate::config::retention::max_shrink;
 use crate::error::{Error, Kind, Result};
@@ -29,6 +30,8 @@ pub struct MonitorSettings {
     pub drill_days: Option<u32>,
     /// Percentage of its rows that a table may lose from one backup to the next; 0 is off.
     pub max_shrink: u32,
+    /// The major version whose rehearsals are reported; none for that of the last one.
+    pub next_server: Option<u32>,
 }
 
 /// Longest age of the oldest backup.
@@ -63,6 +66,7 @@ impl MonitorSettings {
             min_free,
             max_deviation,
             drill_days,
+            server_next,
         } = &args.thresholds;
         Ok(MonitorSettings {
             schedule: schedule.trim().to_owned(),
@@ -74,6 +78,7 @@ impl MonitorSettings {
             max_age: max_age_days.as_deref().map_or(Ok(MaxAge::Retention), max_age)?,
             min_free: free(min_free)?,
             max_deviation: deviation(max_deviation)?,
+            next_server: server_major("DRILL_SERVER_NEXT (--server-next)", server_next.as_deref())?,
             drill_days: drill_days.as_deref().map_or(Ok(None), self::drill_days)?,
             max_shrink: max_shrink(&args.rules.shrink)?,
         })

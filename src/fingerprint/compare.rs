@@ -35,7 +35,8 @@ pub enum ObservedRows {
     /// Its rows.
     All(Sum),
     /// The same rows, which print differently: OIDs in columns of `regclass` and similar types, whose objects did not exist
-    /// when they were dumped, belong to other objects here and print as their names.
+    /// when they were dumped, belong to other objects here and print as their names; or the server's major version has changed
+    /// the text of a type.
     Named(Sum),
     /// Its number of rows; their contents were not read.
     Counted(u64),
@@ -182,8 +183,8 @@ pub struct NotCompared {
 }
 
 /// What messages say of a table in which OIDs print as names.
-pub const NAMED: &str = "the same rows; numbers of objects that were gone when it was dumped (regclass and its like) are those of \
-     other objects in this database, and show as their names";
+pub const NAMED: &str = "the same rows, which print differently here: as values whose text this major version has changed, or as \
+     numbers of objects that were gone when it was dumped (regclass and its like) and are those of other objects in this database";
 
 /// Compares a database with the fingerprints of a backup.
 #[must_use]

@@ -9,7 +9,7 @@ use crate::catalogue::emptied::{Emptied, emptied};
 use crate::catalogue::records::drill::DrillOutcome;
 use crate::catalogue::shrunk::{Shrunk, shrunk};
 use crate::health::changes::BackupChanges;
-use crate::health::facts::{BackupFacts, DrillFacts, ExpectedDatabase, Facts, State};
+use crate::health::facts::{BackupFacts, DrillFacts, ExpectedDatabase, Facts, RehearsalFacts, State};
 
 /// A database and its backups.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct CoveredBackup<'a> {
     pub stores: Vec<&'static str>,
     /// Its last drill, whichever copy it was of.
     pub drill: Option<&'a DrillFacts>,
+    /// Its last rehearsal of an upgrade, whichever copy it was of.
+    pub rehearsal: Option<&'a RehearsalFacts>,
     /// Whether the loss of rows was acknowledged in any store.
     pub acknowledged: bool,
 }
@@ -108,6 +110,13 @@ impl<'a> Coverage<'a> {
         drills.max_by_key(|(_, drill)| drill.at)
     }
 
+    /// The last rehearsal with any of them, of an upgrade to this major version if one is given.
+    pub fn last_rehearsal(&self, server: Option<u32>) -> Option<(&'a BackupFacts, &'a RehearsalFacts)> {
+        let all = self.backups.iter().filter_map(|kept| Some((kept.backup, kept.rehearsal?)));
+        let of_server = all.filter(|(_, rehearsal)| server.is_none_or(|server| rehearsal.server == server));
+        of_server.max_by_key(|(_, rehearsal)| rehearsal.at)
+    }
+
     /// The oldest good one.
     pub fn oldest(&self, now: Timestamp) -> Option<&'a BackupFacts> {
         self.good(now).next()
@@ -127,10 +136,12 @@ fn everywhere(facts: &Facts) -> BTreeMap<&str, CoveredBackup<'_>> {
                 backup,
                 stores: Vec::new(),
                 drill: None,
+                rehearsal: None,
                 acknowledged: false,
             });
             kept.stores.push(store.name);
             kept.drill = kept.drill.into_iter().chain(&backup.drill).max_by_key(|drill| drill.at);
+            kept.rehearsal = kept.rehearsal.into_iter().chain(&backup.rehearsal).max_by_key(|rehearsal| rehearsal.at);
             kept.acknowledged |= backup.acknowledged;
             if backup.is_good() && !kept.backup.is_good() {
                 kept.backup = backup;

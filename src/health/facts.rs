@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::catalogue::emptied::Fill;
 use crate::catalogue::product::Product;
 use crate::catalogue::records::drill::DrillOutcome;
+use crate::catalogue::records::rehearsal::RehearsalOutcome;
 use crate::catalogue::shrunk::RowsById;
 use crate::host::disk::Disk;
 use crate::host::surroundings::Surroundings;
@@ -137,6 +138,9 @@ pub struct BackupFacts {
     pub verified: Option<Timestamp>,
     /// Its last drill, if there was one.
     pub drill: Option<DrillFacts>,
+    /// Its last rehearsal of an upgrade, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<RehearsalFacts>,
     /// Its rows and bytes.
     #[serde(skip)]
     pub fill: Fill,
@@ -163,6 +167,23 @@ pub struct DrillFacts {
     pub seconds: f64,
     /// Size of the restored database, in bytes; none if not recorded.
     pub database_bytes: Option<u64>,
+}
+
+/// A completed rehearsal of an upgrade.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RehearsalFacts {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Major version of the server.
+    #[serde(skip)]
+    pub server: u32,
+    /// Its result.
+    pub result: RehearsalOutcome,
+    /// `yes`, or `no, because …`.
+    #[serde(skip)]
+    pub verdict: String,
+    /// How long the restore took, in seconds.
+    pub restore_seconds: f64,
 }
 
 /// A folder that the user we run as cannot use.

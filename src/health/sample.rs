@@ -29,6 +29,7 @@ pub fn settings() -> MonitorSettings {
         max_deviation: Some(8.0),
         drill_days: None,
         max_shrink: 0,
+        next_server: None,
     }
 }
 
@@ -47,6 +48,7 @@ pub fn backup(database: &str, hours: i64) -> BackupFacts {
         rewritten_tables: 0,
         verified: None,
         drill: None,
+        rehearsal: None,
         fill: Fill { tables: Some(2), rows: Some(100) },
         acknowledged: false,
     }

@@ -310,7 +310,10 @@ mod tests {
         let whole = members(&text(6 << 20));
         for cut in [whole.len() / 2, whole.len() - 1, whole.len() - 9] {
             let error = read(whole[..cut].to_vec()).unwrap_err();
-            assert!(matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData), "{cut}: {error}");
+            assert!(
+                matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData),
+                "{cut}: {error}"
+            );
         }
         let mut flipped = whole;
         let middle = flipped.len() / 2;

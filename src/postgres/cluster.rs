@@ -56,6 +56,21 @@ const SETTINGS: &[&str] = &[
     "cluster_name=pgcellar-drill",
 ];
 
+/// Settings of a server that logs its errors for machines; the file has the name that the server gives a log in JSON.
+const LOGGING: &[&str] = &[
+    "logging_collector=on",
+    "log_destination=jsonlog",
+    "log_rotation_age=0",
+    "log_rotation_size=0",
+    "log_file_mode=0600",
+];
+
+/// Name of the log, to which the server adds a suffix.
+const LOG: &str = "errors";
+
+/// First version with such a log.
+const HAS_JSON_LOG: u32 = 15;
+
 /// How to create a cluster.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
@@ -69,6 +84,15 @@ pub struct Plan<'a> {
     pub jobs: NonZeroUsize,
     /// Memory that it may use, in bytes.
     pub memory: u64,
+    /// Whether the server writes [`Plan::log`], which servers before version 15 cannot.
+    pub logs: bool,
+}
+
+impl Plan<'_> {
+    /// The file of the server's errors, a JSON object in each line.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join(format!("{LOG}.json"))
+    }
 }
 
 /// A running cluster. Dropped without [`Cluster::stop`], its server is killed.
@@ -191,6 +215,11 @@ fn settings(plan: Plan<'_>) -> Vec<String> {
     all.push(format!("shared_buffers={shared}MB"));
     all.push(format!("maintenance_work_mem={sorting}MB"));
     all.push(format!("max_connections={}", jobs * 2 + 20));
+    if plan.logs && plan.programs.major >= HAS_JSON_LOG {
+        all.extend(LOGGING.iter().map(|setting| (*setting).to_owned()));
+        all.push(format!("log_directory={}", plan.folder.display()));
+        all.push(format!("log_filename={LOG}.log"));
+    }
     if plan.programs.major >= 17 {
         // Event triggers are restored but must not fire: one for logins could refuse our sessions.
         all.push("event_triggers=off".to_owned());
@@ -207,7 +236,14 @@ mod tests {
         let programs = Programs { folder: PathBuf::from("/x"), version: "15.1".to_owned(), major: 15 };
         let of = |memory, jobs| {
             let jobs = NonZeroUsize::new(jobs).unwrap();
-            settings(Plan { programs: &programs, folder: Path::new("/y"), superuser: "postgres", jobs, memory })
+            settings(Plan {
+                programs: &programs,
+                folder: Path::new("/y"),
+                superuser: "postgres",
+                jobs,
+                memory,
+                logs: false,
+            })
         };
         let all = of(4 << 30, 2);
         assert!(all.contains(&"shared_buffers=1024MB".to_owned()), "{all:?}");

@@ -24,6 +24,7 @@ mod rows;
 mod sequences;
 mod session;
 mod targets;
+pub mod text_changes;
 
 use names::Names;
 pub use object_numbers::Printer;

@@ -13,12 +13,13 @@ use crate::restore::missing_objects;
 use crate::restore::missing_objects::Analyzable;
 use crate::restore::server::{session, session_in_loaded};
 
-/// Gathers statistics for the planner, with one session for each job. A database without them is slow but complete, so a
+/// Gathers the statistics that the planner lacks, with one session for each job; a `server` that takes none from an archive lacks
+/// all. A database without them is slow but complete, so a
 /// table that cannot be analyzed is a warning: a partition on a foreign server that does not answer, for example.
 ///
 /// # Errors
 /// A session that cannot be opened or is closed.
-pub async fn analyze(connection: &Connection, database: &str, jobs: NonZeroUsize) -> Result<()> {
+pub async fn analyze(connection: &Connection, database: &str, jobs: NonZeroUsize, server: u32) -> Result<()> {
     let client = session_in_loaded(connection, database).await?;
     let mut others = Vec::new();
     for _ in 1..jobs.get() {
@@ -32,11 +33,11 @@ pub async fn analyze(connection: &Connection, database: &str, jobs: NonZeroUsize
     }
     let mut last = 0;
     loop {
-        let tables = missing_objects::analyzable(&client, last).await?;
+        let tables = missing_objects::analyzable(&client, last, server).await?;
         let Some(table) = tables.last() else { return Ok(()) };
         last = table.oid;
         if others.is_empty() && tables.iter().all(|table| table.is_text) {
-            let names: Vec<&str> = tables.iter().map(|table| table.shown.as_str()).collect();
+            let names: Vec<String> = tables.iter().map(Analyzable::named).collect();
             if client.batch_execute(&format!("ANALYZE {}", names.join(", "))).await.is_err() {
                 one_by_one(&client, tables.iter()).await?;
             }

@@ -53,7 +53,6 @@ const UNCOUNTED: &[&[u8]] = &[
     b"EXTENSION",
     b"COMMENT",
     b"ACL",
-    b"STATISTICS DATA",
 ];
 
 /// The kind of an omission of a table's rows.
@@ -277,6 +276,9 @@ fn state(backup: &Backup, fingerprints: bool, out: &mut impl Write) -> io::Resul
         .drill
         .as_ref()
         .map_or("never".to_owned(), |drill| format!("{}: {}", time(drill.at), drill.result.name()));
+    let rehearsed = backup.rehearsal.as_ref().map(|rehearsal| {
+        ("rehearsed", format!("{}: ready for {}: {}", time(rehearsal.at), rehearsal.server, rehearsal.verdict()))
+    });
     let pinned = backup.pin.as_ref().map_or("no".to_owned(), |pin| match &pin.reason {
         Some(reason) => format!("{}: {reason}", time(pin.at)),
         None => time(pin.at),
@@ -296,7 +298,7 @@ fn state(backup: &Backup, fingerprints: bool, out: &mut impl Write) -> io::Resul
         ("owner", known(owner)),
         ("encoding", format!("{}, collation {}, ctype {}", known(encoding), known(collate), known(ctype))),
     ];
-    lines.into_iter().try_for_each(|(label, text)| line(label, &text, out))?;
+    lines.into_iter().chain(rehearsed).try_for_each(|(label, text)| line(label, &text, out))?;
     let archives = manifest.files(FileRole::Archive).count();
     for file in manifest.files.iter().filter(|file| archives == 1 || file.role != FileRole::Archive) {
         writeln!(out, "{:<14} {}, {}", "file", printable(&file.key), HumanBytes(file.stored_bytes))?;

@@ -75,7 +75,7 @@ pub async fn fill(
     run.keep_going(checked)?;
     run.keep_going(compare::with_backup(run, connection, name).await)?;
     run.stop.or(refresh_views(run, &deferred, name)).await?;
-    or_not_analyzed(run, run.stop.or(analyze::analyze(connection, name, run.jobs)).await)?;
+    or_not_analyzed(run, run.stop.or(analyze::analyze(connection, name, run.jobs, server.major)).await)?;
     run.stop.or(make_event_triggers(run, &deferred, &last, name)).await?;
     match run.stop.or(database.bytes(server)).await {
         Err(error) if !run.stop.requested() => {

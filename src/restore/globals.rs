@@ -96,6 +96,13 @@ impl Globals {
         Some(globals)
     }
 
+    /// The parameters that are set for roles: role, parameter, and values as SQL.
+    pub fn parameters(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.roles.iter().flat_map(|role| {
+            role.settings.iter().map(|(parameter, sql)| (role.name.as_str(), parameter.as_str(), sql.as_str()))
+        })
+    }
+
     /// The first words of the statements that were not understood.
     pub fn unknown(&self) -> &[String] {
         &self.unknown

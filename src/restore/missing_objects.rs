@@ -5,6 +5,7 @@
 
 use tokio_postgres::{Client, Row};
 
+use crate::config::dump_options::HAS_STATISTICS;
 use crate::error::Result;
 use crate::postgres::archive::TocEntry;
 use crate::postgres::client::failed;
@@ -249,34 +250,65 @@ pub struct Analyzable {
     pub shown: String,
     /// Whether a statement can name it so.
     pub is_text: bool,
+    /// Whether its partitions are left out: they are analyzed by themselves where they lack statistics.
+    only: bool,
 }
 
 impl Analyzable {
+    /// What follows ANALYZE.
+    pub fn named(&self) -> String {
+        format!("{}{}", self.prefix(), self.shown)
+    }
+
+    fn prefix(&self) -> &'static str {
+        if self.only { "ONLY " } else { "" }
+    }
+
     /// The statement that analyzes it. If the name is no valid text, the server builds the statement.
     pub fn statement(&self) -> String {
         match self.is_text {
-            true => format!("ANALYZE {}", self.shown),
+            true => format!("ANALYZE {}", self.named()),
             false => format!(
-                "DO $do$BEGIN EXECUTE (SELECT pg_catalog.format('ANALYZE %I.%I', n.nspname, c.relname) \
+                "DO $do$BEGIN EXECUTE (SELECT pg_catalog.format('ANALYZE {}%I.%I', n.nspname, c.relname) \
                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                  WHERE c.oid = {}); END$do$",
+                self.prefix(),
                 self.oid
             ),
         }
     }
 }
 
-/// Some hundred tables and materialized views with OIDs above `last`, the lowest first.
-pub async fn analyzable(client: &Client, last: u32) -> Result<Vec<Analyzable>> {
+/// Whether a table lacks statistics: of a column, of its children's rows, of the expressions of an index, or extended ones. Those that
+/// our role may not read count as missing. As `vacuumdb --missing-stats-only` finds them (`vacuum_all_databases` and
+/// `retrieve_objects` in `src/bin/scripts/vacuumdb.c` of PostgreSQL 18); virtual columns have none.
+const LACKS_STATISTICS: &str = "c.reltuples < 0 \
+     OR EXISTS (SELECT FROM pg_attribute a, (VALUES (false), (true)) i (inherited) WHERE a.attrelid = c.oid AND a.attnum > 0 \
+       AND NOT a.attisdropped AND a.attgenerated <> 'v' AND a.attstattarget IS DISTINCT FROM 0 \
+       AND CASE WHEN i.inherited THEN c.relhassubclass ELSE c.relkind <> 'p' END AND NOT EXISTS (SELECT FROM pg_stats s \
+         WHERE s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname AND s.inherited = i.inherited)) \
+     OR EXISTS (SELECT FROM pg_index x JOIN pg_class xc ON xc.oid = x.indexrelid JOIN pg_attribute a ON a.attrelid = x.indexrelid \
+       WHERE x.indrelid = c.oid AND c.relkind <> 'p' AND x.indkey[a.attnum - 1] = 0 AND a.attstattarget IS DISTINCT FROM 0 \
+       AND NOT EXISTS (SELECT FROM pg_stats s \
+         WHERE s.schemaname = n.nspname AND s.tablename = xc.relname AND s.attname = a.attname)) \
+     OR EXISTS (SELECT FROM pg_statistic_ext e JOIN pg_namespace en ON en.oid = e.stxnamespace WHERE e.stxrelid = c.oid \
+       AND e.stxstattarget IS DISTINCT FROM 0 AND NOT EXISTS (SELECT FROM pg_stats_ext s \
+         WHERE s.statistics_schemaname = en.nspname AND s.statistics_name = e.stxname))";
+
+/// Some hundred tables and materialized views with OIDs above `last`, the lowest first; of a `server` that takes statistics only those
+/// that lack some.
+pub async fn analyzable(client: &Client, last: u32, server: u32) -> Result<Vec<Analyzable>> {
+    let lacks = if server >= HAS_STATISTICS { LACKS_STATISTICS } else { "true" };
     let query = format!(
-        "SELECT c.oid, {} FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' AND c.oid > $1 ORDER BY c.oid LIMIT 500",
+        "SELECT c.oid, {}, c.relkind = 'p' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' AND c.oid > $1 AND ({lacks}) ORDER BY c.oid LIMIT 500",
         in_bytes("format('%I.%I', n.nspname, c.relname)")
     );
     let rows = client.query(&query, &[&last]).await.map_err(failed("the tables cannot be listed"))?;
     let table = |row: &Row| {
         let is_text = std::str::from_utf8(get(row, 1)?).is_ok();
-        Ok(Analyzable { oid: get(row, 0)?, shown: text(row, 1)?, is_text })
+        let only = server >= HAS_STATISTICS && get(row, 2)?;
+        Ok(Analyzable { oid: get(row, 0)?, shown: text(row, 1)?, is_text, only })
     };
     rows.iter().map(table).collect()
 }

@@ -1,5 +1,6 @@
 //! Compares tables again whose rows print differently from the backup. A number of an object that did not exist any more at
-//! the time of the backup can be that of another object in the new database. The server prints the archive's rows again.
+//! the time of the backup can be that of another object in the new database, and a newer major version may print a type differently.
+//! The server prints the archive's rows again.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -60,7 +61,8 @@ pub async fn compare_again(
     }
     let tables = differing.iter().map(|(table, _)| (*table).clone()).collect();
     let targets = Fingerprints { settings: expected.settings.clone(), tables, ..Fingerprints::default() };
-    let mut printer = stop.or(Printer::open(place.connection, place.database, &targets, place.loaded)).await?;
+    let mut printer =
+        stop.or(Printer::open(place.connection, place.database, &targets, (place.loaded, archive.made_by))).await?;
     if printer.tables().is_empty() {
         return Ok(());
     }

@@ -11,6 +11,7 @@ use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{Client, CopyInSink};
 
 use crate::blocking::joined;
+use crate::config::dump_options::HAS_STATISTICS;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::{Digests, Source};
 use crate::postgres::child::Messages;
@@ -21,6 +22,7 @@ use crate::postgres::script::{Command, Excuse, ScriptPiece, ScriptPieces, WhenRu
 use crate::restore::pg_restore::errors::is_not_preloaded;
 use crate::restore::pg_restore::feed::GiveUp;
 use crate::restore::pg_restore::load::{KNOWS_TRANSACTION_TIMEOUT, Load, LoadFailure, TRANSACTION_TIMEOUT};
+use crate::restore::pg_restore::skipped_errors::SkippedError;
 use crate::restore::refresh::{Refreshed, refresh};
 
 /// Pieces that may wait to be run.
@@ -161,6 +163,11 @@ impl<'a> Session<'a> {
         if is_unknown || self.sets_encoding(&command.text) {
             return Ok(());
         }
+        // A refused statement would end a transaction of the script.
+        let has_statistics = command.excuse == Some(Excuse::Statistics);
+        if has_statistics && (self.load.server < HAS_STATISTICS || self.in_transaction) {
+            return Ok(());
+        }
         let Some(sql) = self.sql(command).await? else { return Ok(()) };
         match command.turn {
             WhenRun::Last => {
@@ -280,24 +287,32 @@ fn judge(load: &Load<'_>, command: &Command, error: &tokio_postgres::Error) -> R
         Some(Excuse::Missing) => MISSING.contains(code),
         Some(Excuse::Present) => *code == SqlState::DUPLICATE_SCHEMA,
         Some(Excuse::Comment) => *code == SqlState::INSUFFICIENT_PRIVILEGE && load.going_on.is_none(),
+        Some(Excuse::Statistics) => !is_over(error, code),
         None => false,
     };
     if excused {
         match command.excuse {
             Some(Excuse::Comment) => log::warn!("left as the extension has it: {why} | {what}"),
+            // The error may quote values of rows.
+            Some(Excuse::Statistics) => log::debug!("the server has refused statistics of the script"),
             _ => log::debug!("{why} | {what}"),
         }
         return Ok(());
     }
-    let severity = error.as_db_error().and_then(tokio_postgres::error::DbError::parsed_severity);
-    let over = matches!(severity, Some(Severity::Fatal | Severity::Panic)) || OVER.contains(code);
     match load.going_on {
-        Some(faults) if !over => {
-            faults.add(format!("line {}: {why} | {what}", command.line));
+        Some(faults) if !is_over(error, code) => {
+            let text = format!("line {}: {why} | {what}", command.line);
+            faults.add_error(SkippedError { sqlstate: code.code().to_owned(), text, ..SkippedError::default() });
             Ok(())
         }
         _ => Err(failure(command, code, &why, &what)),
     }
+}
+
+/// Whether the server accepts nothing more.
+fn is_over(error: &tokio_postgres::Error, code: &SqlState) -> bool {
+    let severity = error.as_db_error().and_then(tokio_postgres::error::DbError::parsed_severity);
+    matches!(severity, Some(Severity::Fatal | Severity::Panic)) || OVER.contains(code)
 }
 
 fn failure(command: &Command, code: &SqlState, why: &str, what: &str) -> Error {

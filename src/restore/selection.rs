@@ -18,8 +18,8 @@ use crate::restore::archive::Archive;
 /// Entries that `--table` can name.
 const RELATIONS: &[&[u8]] = &[b"TABLE", b"FOREIGN TABLE", b"VIEW", b"MATERIALIZED VIEW", b"SEQUENCE"];
 
-/// Entries with their contents.
-const ROWS: &[&[u8]] = &[b"TABLE DATA", b"MATERIALIZED VIEW DATA", b"SEQUENCE SET"];
+/// Entries with their contents; the planner's statistics have values of rows.
+const ROWS: &[&[u8]] = &[b"TABLE DATA", b"MATERIALIZED VIEW DATA", b"SEQUENCE SET", b"STATISTICS DATA"];
 
 /// Entries that belong to the first entry that they depend on.
 const DEPENDENT: &[&[u8]] = &[b"ACL", b"COMMENT", b"SECURITY LABEL"];

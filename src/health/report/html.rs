@@ -12,7 +12,9 @@ use crate::health::coverage::{Coverage, CoveredBackup};
 use crate::health::facts::StoreFacts;
 use crate::health::report::elements::{dash, escaped, moment, name, table};
 use crate::health::report::history;
-use crate::health::report::text::{class, in_all, numbers, recovery};
+use crate::health::report::text::{class, in_all, numbers, recovery, restored_in};
+use crate::health::report::upgrade;
+use crate::health::report::upgrade::Upgrade;
 use crate::health::report::{Overview, positive};
 
 /// Backups that are listed, the newest first.
@@ -43,6 +45,7 @@ pub fn render(overview: &Overview<'_>) -> String {
     for (title, body) in [
         ("Findings", findings(overview)),
         ("Databases", databases(overview)),
+        ("Upgrade", upgrades(overview)),
         ("Size and duration", history::section(overview)),
         ("Changes", changes(overview)),
         ("Stores", stores(overview)),
@@ -155,6 +158,21 @@ fn changes(overview: &Overview<'_>) -> String {
         }
     }
     text
+}
+
+fn upgrades(overview: &Overview<'_>) -> String {
+    let all = upgrade::all(overview);
+    if all.is_empty() {
+        return String::new();
+    }
+    let row = |upgrade: &Upgrade<'_>| {
+        let rehearsed = upgrade.rehearsal.map_or_else(dash, |rehearsal| {
+            moment(rehearsal.at, &overview.facts.zone) + &second(&format!("restored in {}", restored_in(rehearsal)))
+        });
+        let ready = format!("ready for {}: {}", upgrade.server, escaped(upgrade.ready));
+        vec![name(upgrade.database), ready, rehearsed]
+    };
+    table(&["Database", "Next major version", "Rehearsed"], &[0, 1], 2, all.iter().map(row))
 }
 
 fn stores(overview: &Overview<'_>) -> String {

@@ -1,5 +1,7 @@
 //! Verdict and report as JSON.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -9,6 +11,8 @@ use crate::health::changes::BackupChanges;
 use crate::health::coverage::{Coverage, CoveredBackup};
 use crate::health::facts::{BackupFacts, Removal, ServerState};
 use crate::health::report::Overview;
+use crate::health::report::upgrade;
+use crate::health::report::upgrade::Upgrade;
 use crate::health::{Finding, Level};
 
 /// What `monitor check --json` prints.
@@ -49,6 +53,8 @@ struct Database<'a> {
     recovery_seconds: Option<f64>,
     last_drill: Option<Timestamp>,
     last_drill_result: Option<DrillOutcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upgrade: Option<Upgrade<'a>>,
     good_backups: usize,
     backups: usize,
     /// What the newest good backup changed against the one before; null if the rows of one of them are not known.
@@ -88,13 +94,19 @@ pub fn unknown(error: &Error) -> Result<String> {
 /// The report.
 pub fn render(overview: &Overview<'_>) -> Result<String> {
     let facts = overview.facts;
+    let mut upgrades: BTreeMap<&str, Upgrade<'_>> =
+        upgrade::all(overview).into_iter().map(|upgrade| (upgrade.database, upgrade)).collect();
     write(&Report {
         verdict: short(overview),
         schedule: &facts.schedule.text,
         next_backup: facts.schedule.next,
         longest_age_seconds: facts.schedule.recent.as_secs(),
         server: &facts.server,
-        databases: overview.protections.iter().map(|protection| database(overview, protection)).collect(),
+        databases: overview
+            .protections
+            .iter()
+            .map(|protection| database(overview, protection, upgrades.remove(protection.database)))
+            .collect(),
         stores: stores(overview),
         removals: facts.removals.as_deref(),
         backups: overview.protections.iter().flat_map(|protection| &protection.backups).map(stored).collect(),
@@ -112,7 +124,7 @@ fn short<'a>(overview: &'a Overview<'_>) -> Verdict<'a> {
     }
 }
 
-fn database<'a>(overview: &Overview<'a>, protection: &Coverage<'a>) -> Database<'a> {
+fn database<'a>(overview: &Overview<'a>, protection: &Coverage<'a>, upgrade: Option<Upgrade<'a>>) -> Database<'a> {
     let now = overview.facts.now;
     let newest = protection.newest(now);
     Database {
@@ -126,6 +138,7 @@ fn database<'a>(overview: &Overview<'a>, protection: &Coverage<'a>) -> Database<
         recovery_seconds: protection.proven().map(|(_, drill)| drill.restore_seconds),
         last_drill: protection.last_drill().map(|(_, drill)| drill.at),
         last_drill_result: protection.last_drill().map(|(_, drill)| drill.result),
+        upgrade,
         good_backups: protection.good(now).count(),
         backups: protection.backups.len(),
         changes: protection.changes(overview.facts),

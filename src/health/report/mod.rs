@@ -19,6 +19,7 @@ mod plot;
 pub mod plugin;
 pub mod prometheus;
 pub mod text;
+mod upgrade;
 
 /// The contents of every report.
 #[derive(Debug)]

@@ -7,8 +7,9 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::catalogue::records::drill::DrillOutcome;
+use crate::catalogue::records::rehearsal::RehearsalOutcome;
 use crate::health::checks;
-use crate::health::facts::{BackupFacts, DrillFacts, Removal, ServerState, State, Trouble};
+use crate::health::facts::{BackupFacts, DrillFacts, RehearsalFacts, Removal, ServerState, State, Trouble};
 use crate::health::sample::{backup, daily, expected, facts, now, settings, store};
 
 fn drill(result: DrillOutcome, hours: i64) -> DrillFacts {
@@ -223,4 +224,37 @@ fn metrics_have_the_form_of_prometheus() {
             assert!(series.insert(name.to_owned()), "{line} comes twice");
         }
     }
+}
+
+#[test]
+fn readiness_for_the_next_major_version() {
+    let mut facts = facts();
+    let mut shop = daily("shop");
+    let rehearsal = |server, hours, verdict: &str| RehearsalFacts {
+        at: now() - SignedDuration::from_hours(hours),
+        server,
+        result: RehearsalOutcome::Unready,
+        verdict: verdict.to_owned(),
+        restore_seconds: 61.5,
+    };
+    shop[4].rehearsal = Some(rehearsal(18, 50, "yes"));
+    shop[6].rehearsal = Some(rehearsal(19, 2, "no, because view public.<v> (42703): column \"a\" does not exist"));
+    facts.stores = vec![store("local", shop)];
+    facts.databases = vec![expected("new"), expected("shop")];
+    let of = |next_server| {
+        let settings = MonitorSettings { next_server, ..settings() };
+        let overview = Overview::new(&facts, &settings, &[]);
+        let json: serde_json::Value = serde_json::from_str(&json::render(&overview).unwrap()).unwrap();
+        (text::render(&overview), html::render(&overview), json["databases"].clone())
+    };
+    let (text, html, json) = of(None);
+    let words = "ready for 19: no, because view public.<v> (42703): column \"a\" does not exist (rehearsed";
+    assert!(text.contains(words) && !text.contains("new  ready"), "{text}");
+    assert!(html.contains("ready for 19: no, because view public.&lt;v&gt; (42703)"), "{html}");
+    assert_eq!((&json[1]["upgrade"]["server"], &json[1]["upgrade"]["result"]), (&19.into(), &"unready".into()));
+    assert_eq!(json[0]["upgrade"], serde_json::Value::Null);
+    let (text, _, json) = of(Some(18));
+    assert!(text.contains("shop  ready for 18: yes (rehearsed"), "{text}");
+    assert!(text.contains("new  ready for 18: not rehearsed yet\n"), "{text}");
+    assert_eq!(json[0]["upgrade"]["ready"], "not rehearsed yet");
 }

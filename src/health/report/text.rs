@@ -5,8 +5,10 @@ use std::time::Duration;
 use crate::format::{ago, bytes, count, some, span, time, took};
 use crate::health::Level;
 use crate::health::coverage::Coverage;
-use crate::health::facts::DrillFacts;
+use crate::health::facts::{DrillFacts, RehearsalFacts};
 use crate::health::report::Overview;
+use crate::health::report::upgrade;
+use crate::health::report::upgrade::Upgrade;
 use crate::printable::printable;
 use crate::table;
 
@@ -28,6 +30,7 @@ pub fn render(overview: &Overview<'_>) -> String {
     for (title, body) in [
         ("Findings", findings),
         ("Databases", databases(overview)),
+        ("Upgrade", upgrades(overview)),
         ("Stores", stores(overview)),
         ("Next", next(overview)),
     ] {
@@ -82,6 +85,22 @@ fn row(overview: &Overview<'_>, protection: &Coverage<'_>) -> Vec<String> {
         None => row.extend([dash(), dash()]),
     }
     row
+}
+
+fn upgrades(overview: &Overview<'_>) -> String {
+    let line = |upgrade: &Upgrade<'_>| {
+        let rehearsed = upgrade.rehearsal.map_or_else(String::new, |rehearsal| {
+            format!(" (rehearsed {}, restored in {})", time(rehearsal.at, &overview.facts.zone), restored_in(rehearsal))
+        });
+        let (database, ready) = (printable(upgrade.database), printable(upgrade.ready));
+        format!("  {database}  ready for {}: {ready}{rehearsed}\n", upgrade.server)
+    };
+    upgrade::all(overview).iter().map(line).collect()
+}
+
+/// The duration of a rehearsal's restore.
+pub fn restored_in(rehearsal: &RehearsalFacts) -> String {
+    span(Duration::try_from_secs_f64(rehearsal.restore_seconds.ceil()).unwrap_or_default())
 }
 
 /// The duration of a drill's restore.

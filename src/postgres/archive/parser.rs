@@ -148,7 +148,7 @@ impl Parser {
     /// pg_dump 18 does not repeat the definitions of statistics, so that its second table of contents cannot be parsed
     /// (`WriteToc` seeks over them, without effect in a file opened for appending). No program reads it.
     fn after_blocks(&self) -> Stage {
-        if self.contents.count_of("STATISTICS DATA") > 0 {
+        if self.contents.count_of("STATISTICS DATA") + self.contents.count_of("EXTENDED STATISTICS DATA") > 0 {
             Stage::Unread
         } else {
             Stage::Again(Box::new(Toc::new(&self.header)))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::config::dump_options::DumpOptions;
+use crate::config::dump_options::{DumpOptions, HAS_STATISTICS, STATISTICS};
 use crate::config::{BackupSettings, Connection, Format};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
@@ -120,6 +120,9 @@ impl DumpCommand<'_> {
         command.arg(format!("--snapshot={}", self.snapshot));
         command.arg(format!("--lock-wait-timeout={}", self.lock_wait.as_millis()));
         command.args(&self.options.arguments);
+        if self.options.statistics && self.programs.major >= HAS_STATISTICS {
+            command.arg(STATISTICS);
+        }
         command
     }
 

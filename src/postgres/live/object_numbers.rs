@@ -2,7 +2,8 @@
 //!
 //! A value whose object was dropped prints as its OID, also in the dump. In the database into which the dump is loaded, another
 //! object may have this OID, and the value then prints as that object's name. Equal rows may therefore have different text: the
-//! server itself converts the text of the dump to what it prints in this database.
+//! server itself converts the text of the dump to what it prints in this database. It does the same for types whose text newer major
+//! versions have changed ([`between`]).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,6 +17,7 @@ use crate::postgres::client::failed;
 use crate::postgres::columns::get;
 use crate::postgres::live::names::Names;
 use crate::postgres::live::session::session;
+use crate::postgres::live::text_changes::between;
 
 /// Names in one query.
 const BATCH: usize = 1000;
@@ -31,11 +33,25 @@ const TYPES: &str = "WITH RECURSIVE part (oid, whole) AS MATERIALIZED ( \
      UNION ALL SELECT a.atttypid, c.reltype FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
      WHERE c.reltype <> 0 AND a.attnum > 0 AND NOT a.attisdropped), \
      made (oid) AS (SELECT t.oid FROM pg_catalog.pg_type t \
-     WHERE t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace AND t.typname IN ('regclass', 'regcollation', \
-     'regconfig', 'regdictionary', 'regnamespace', 'regoper', 'regoperator', 'regproc', 'regprocedure', 'regrole', \
-     'regtype', 'regdatabase') UNION SELECT p.whole FROM made m JOIN part p ON p.oid = m.oid) \
+     WHERE t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace AND t.typname::text = ANY ($2::text[]) UNION SELECT p.whole FROM made m JOIN part p ON p.oid = m.oid) \
      SELECT pg_catalog.array_agg(m.oid) FROM made m JOIN pg_catalog.pg_type t ON t.oid = m.oid \
      WHERE $1 OR t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace";
+
+/// The types that print as names.
+const NAMED: &[&str] = &[
+    "regclass",
+    "regcollation",
+    "regconfig",
+    "regdatabase",
+    "regdictionary",
+    "regnamespace",
+    "regoper",
+    "regoperator",
+    "regproc",
+    "regprocedure",
+    "regrole",
+    "regtype",
+];
 
 /// The columns of the relations `$1` that have one of the types `$2`.
 const COLUMNS: &str = "SELECT w.place, a.attname::text, pg_catalog.format_type(t.oid, NULL), t.typcategory = 'A' \
@@ -43,6 +59,9 @@ const COLUMNS: &str = "SELECT w.place, a.attname::text, pg_catalog.format_type(t
      JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass(NULLIF(w.name, '')) \
      AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
      WHERE t.oid = ANY ($2::oid[])";
+
+/// NULL in COPY's text format.
+const NULL: &[u8] = b"\\N";
 
 /// Most converted values of a column that are cached.
 const CACHED: usize = 50_000;
@@ -69,18 +88,20 @@ struct Table {
 struct Column {
     place: usize,
     query: String,
+    /// Whether values without a digit are converted, too.
+    every: bool,
     printed: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Printer {
     /// Connects, and finds the tables that have such columns, without those whose rows were dumped through a partition root.
     /// Domains of users may run their code. If everything was `loaded` from the backup it has run before; otherwise columns of
-    /// such types are left out.
+    /// such types are left out. Types whose text has changed since the major version `dumped` are among them.
     pub async fn open(
         connection: &Connection,
         database: &str,
         fingerprints: &Fingerprints,
-        loaded: bool,
+        (loaded, dumped): (bool, u32),
     ) -> Result<Self> {
         let client = session(connection, database, &fingerprints.settings).await?;
         let names = Names::new(&fingerprints.settings);
@@ -92,7 +113,8 @@ impl Printer {
                 targets.push(&table.target);
             }
         }
-        let columns = columns(&client, &relations, loaded).await?;
+        let changed: Vec<&str> = between(dumped, major(&client).await?).map(|change| change.kind).collect();
+        let columns = columns(&client, &relations, (loaded, &changed)).await?;
         let of = |(table, columns): (usize, Vec<Column>)| {
             let begun = Table { columns, sum: Some(Sum::default()), ended: false };
             targets.get(table).map(|target| ((*target).clone(), begun))
@@ -146,14 +168,22 @@ impl Printer {
     }
 }
 
+/// The server's major version.
+async fn major(client: &Client) -> Result<u32> {
+    let query = "SELECT pg_catalog.current_setting('server_version_num')::int4 / 10000";
+    let row = client.query_one(query, &[]).await.map_err(failed("the server's version cannot be read"))?;
+    Ok(get::<i32>(&row, 0)?.unsigned_abs())
+}
+
 /// The columns of such types, by the index of their table in `relations`.
 async fn columns(
     client: &Client,
     relations: &[(String, Vec<Vec<u8>>)],
-    all: bool,
+    (all, changed): (bool, &[&str]),
 ) -> Result<BTreeMap<usize, Vec<Column>>> {
     let what = "the types of columns cannot be looked up";
-    let types: Vec<u32> = get(&client.query_one(TYPES, &[&all]).await.map_err(failed(what))?, 0)?;
+    let kinds: Vec<&str> = NAMED.iter().chain(changed).copied().collect();
+    let types: Vec<u32> = get(&client.query_one(TYPES, &[&all, &kinds]).await.map_err(failed(what))?, 0)?;
     let mut columns: BTreeMap<usize, Vec<Column>> = BTreeMap::new();
     for (batch, tables) in relations.chunks(BATCH).enumerate() {
         let names: Vec<&str> = tables.iter().map(|(name, _)| name.as_str()).collect();
@@ -163,7 +193,8 @@ async fn columns(
             let (name, kind, is_array): (String, String, bool) = (get(&row, 1)?, get(&row, 2)?, get(&row, 3)?);
             let order = tables.get(table).map(|(_, columns)| columns.as_slice()).unwrap_or_default();
             if let Some(place) = order.iter().position(|column| *column == name.as_bytes()) {
-                let column = Column { place, query: query(&kind, is_array), printed: HashMap::new() };
+                let (query, every) = (query(&kind, is_array), !changed.is_empty());
+                let column = Column { place, query, every, printed: HashMap::new() };
                 columns.entry(table + batch * BATCH).or_default().push(column);
             }
         }
@@ -195,7 +226,11 @@ impl Column {
         }
         let fields = rows.iter().filter_map(|row| row.get(self.place));
         let new: HashSet<&[u8]> = fields
-            .filter(|field| field.iter().any(u8::is_ascii_digit) && !self.printed.contains_key(**field))
+            .filter(|field| {
+                (self.every || field.iter().any(u8::is_ascii_digit))
+                    && **field != NULL
+                    && !self.printed.contains_key(**field)
+            })
             .copied()
             .collect();
         if new.is_empty() {

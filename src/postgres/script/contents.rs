@@ -111,6 +111,8 @@ pub struct Script {
     pub removals: u64,
     /// Comments on extensions.
     pub extension_comments: u64,
+    /// Statements that set the planner's statistics.
+    pub statistics: u64,
     /// Statements that create event triggers, and those that fire them by refreshing materialized views.
     pub fires: u64,
     /// Whether pg_dump's completion line is at the end. An `\unrestrict` and blank lines may follow it.
@@ -146,11 +148,11 @@ impl Script {
         self.copies > 0 || self.data_headings > 0
     }
 
-    /// Whether some statements need special treatment: those that a new database may refuse without that being an error (which
-    /// they are depends on whether the role is a superuser), and those that run code of the database.
+    /// Whether some statements need special treatment: those that a new database or an older server may refuse without that being an
+    /// error (which they are depends on whether the role is a superuser), and those that run code of the database.
     #[must_use]
     pub fn needs_statements(&self, superuser: bool) -> bool {
-        self.removals > 0 || self.fires > 0 || !superuser && self.extension_comments > 0
+        self.removals > 0 || self.fires > 0 || self.statistics > 0 || !superuser && self.extension_comments > 0
     }
 
     /// Number of tables with COPY data.

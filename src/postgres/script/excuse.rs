@@ -11,6 +11,8 @@ pub enum Excuse {
     Present,
     /// It is a comment on an extension, which may belong to another role.
     Comment,
+    /// It sets the planner's statistics, which ANALYZE gathers, too (`pg_dump --statistics`).
+    Statistics,
 }
 
 /// When a statement is run.
@@ -74,6 +76,11 @@ impl Excused {
             (3, Verb::CreateSchema, b"public") => self.excuse = Some(Excuse::Present),
             (4, Verb::CreateSchema, _) => self.excuse = None,
             (3, Verb::CommentOn, b"extension") => self.excuse = Some(Excuse::Comment),
+            (
+                4,
+                Verb::Select,
+                b"pg_restore_relation_stats" | b"pg_restore_attribute_stats" | b"pg_restore_extended_stats",
+            ) => self.excuse = Some(Excuse::Statistics),
             (2 | 3, Verb::Select, b"lo_unlink") => self.excuse = Some(Excuse::Missing),
             (1, ..) => self.verb = Verb::Other,
             _ => {}

@@ -316,6 +316,7 @@ impl Lexer {
         match excuse {
             Some(Excuse::Missing | Excuse::Present) => self.script.removals += 1,
             Some(Excuse::Comment) => self.script.extension_comments += 1,
+            Some(Excuse::Statistics) => self.script.statistics += 1,
             None => {}
         }
         let turn = self.statement.excused.turn();

@@ -226,6 +226,11 @@ mod tests {
             ("ALTER TABLE public.t ALTER COLUMN id DROP DEFAULT;", Some(Excuse::Missing)),
             ("ALTER TABLE public.t ADD CHECK (a <> 'drop');", None),
             ("SELECT pg_catalog.lo_unlink('16421');", Some(Excuse::Missing)),
+            (
+                "SELECT * FROM pg_catalog.pg_restore_relation_stats('version', '180006'::integer);",
+                Some(Excuse::Statistics),
+            ),
+            ("SELECT pg_restore_relation_stats();", None),
             ("CREATE SCHEMA public;", Some(Excuse::Present)),
             ("CREATE SCHEMA public AUTHORIZATION x;", None),
             ("CREATE SCHEMA sales;", None),

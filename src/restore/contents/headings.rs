@@ -1,5 +1,5 @@
 //! The headings that pg_dump writes before each object of a script: `-- Name: …; Type: …; Schema: …; Owner: …`,
-//! or `-- Data for Name: …` (`_printTocEntry` in `src/bin/pg_dump/pg_backup_archiver.c`). They are comments: good enough to be shown, and used for nothing else.
+//! or `-- Data for Name: …` or `-- Statistics for Name: …` (`_printTocEntry` in `src/bin/pg_dump/pg_backup_archiver.c`). They are comments: good enough to be shown, and used for nothing else.
 
 use std::io::{BufRead, Read};
 
@@ -10,6 +10,9 @@ use crate::stop::Stop;
 
 /// How many bytes of a line are read: a COPY statement with 1600 columns fits.
 const LINE: u64 = 256 << 10;
+
+/// How headings begin.
+const HEADINGS: &[&[u8]] = &[b"-- Name: ", b"-- Data for Name: ", b"-- Statistics for Name: "];
 
 /// Calls `visit` with kind, schema (empty for none) and name of each object of the script.
 pub fn read(archive: &Archive, stop: &Stop, visit: impl FnMut(&str, &str, &str)) -> Result<()> {
@@ -39,9 +42,7 @@ fn each(mut script: impl BufRead, stop: &Stop, mut visit: impl FnMut(&str, &str,
             rows = text != b"\\.";
         } else if text.starts_with(b"COPY ") && text.ends_with(b" FROM stdin;") {
             rows = true;
-        } else if let Some(heading) =
-            text.strip_prefix(b"-- Name: ").or_else(|| text.strip_prefix(b"-- Data for Name: "))
-        {
+        } else if let Some(heading) = HEADINGS.iter().find_map(|begin| text.strip_prefix(*begin)) {
             let heading = String::from_utf8_lossy(heading);
             if let Some((kind, schema, name)) = parts(&heading) {
                 visit(kind, schema, name);
@@ -76,8 +77,12 @@ mod tests {
              -- Name: odd; Type: x; Type: TABLE; Schema: a b; Owner: a; Tablespace: fast\n\
              -- Data for Name: t; Type: TABLE DATA; Schema: a b; Owner: a\n\
              COPY shop.t (x) FROM stdin;\n-- Name: fake; Type: TABLE; Schema: s; Owner: a\n\\.\n\
-             -- Name: last; Type: INDEX; Schema: s; Owner: \n";
-        assert_eq!(found(script), ["SCHEMA||shop", "TABLE|a b|odd; Type: x", "TABLE DATA|a b|t", "INDEX|s|last"]);
+             -- Name: last; Type: INDEX; Schema: s; Owner: \n\
+             -- Statistics for Name: t; Type: STATISTICS DATA; Schema: s; Owner: -\n";
+        assert_eq!(
+            found(script),
+            ["SCHEMA||shop", "TABLE|a b|odd; Type: x", "TABLE DATA|a b|t", "INDEX|s|last", "STATISTICS DATA|s|t"]
+        );
     }
 
     #[test]

@@ -8,12 +8,16 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Kind};
 use crate::postgres::child::{KILLED_HINT, Messages, WORKER_DIED};
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
-use crate::restore::pg_restore::skipped_errors::SkippedErrors;
+use crate::restore::pg_restore::skipped_errors::{SkippedError, SkippedErrors};
 use crate::restore::server::REFUSED;
 
 /// The only command whose error is ignored: since version 17 pg_restore sets a parameter that older servers do not
 /// know (`_doSetFixedOutputState` in `src/bin/pg_dump/pg_backup_archiver.c`). The error's own text is in the server's language.
 const KNOWN: &str = "Command was: SET transaction_timeout = 0;";
+
+/// How pg_restore names the entry of the errors that follow, in verbose mode (`warn_or_exit_horribly` in
+/// `src/bin/pg_dump/pg_backup_archiver.c`).
+const OF_ENTRY: &str = "pg_restore: from TOC entry ";
 
 /// The beginning of an error of a command, which pg_restore prints on the next line.
 const OF_COMMAND: &str = "could not execute query: ";
@@ -41,6 +45,10 @@ const ENDED: &[&str] = &[
 /// on plpgsql.
 const COMMENT: &str = "Command was: COMMENT ON EXTENSION ";
 
+/// How pg_restore prints a refused statement about the planner's statistics (`dumpRelationStats` in
+/// `src/bin/pg_dump/pg_dump.c`). ANALYZE gathers what is missing. The error may quote values of rows.
+const STATISTICS: &str = "Command was: SELECT * FROM pg_catalog.pg_restore_";
+
 /// The beginning of pg_restore's errors.
 const ERROR: &str = "pg_restore: error: ";
 
@@ -64,6 +72,8 @@ struct MessageCounts {
     reached_end: bool,
     /// Whether the line before was an error.
     after_error: bool,
+    /// The entry of the table of contents that was named last.
+    entry: Option<u32>,
     /// An error whose command is not printed yet.
     open: Option<String>,
     /// The error that stopped pg_restore.
@@ -83,7 +93,9 @@ impl ErrorWatcher {
         counts.reached_end |= line.starts_with(REACHED_END);
         let after_error = std::mem::take(&mut counts.after_error);
         let error = line.strip_prefix(ERROR);
-        if line.starts_with(COMMAND) {
+        if let Some((id, _)) = line.strip_prefix(OF_ENTRY).and_then(|rest| rest.split_once(';')) {
+            counts.entry = id.parse().ok();
+        } else if line.starts_with(COMMAND) {
             match counts.open.take() {
                 Some(open) => self.read_command(&mut counts, &open, line),
                 None => self.going_on.iter().for_each(|faults| faults.explain(&shorten(line))),
@@ -108,6 +120,9 @@ impl ErrorWatcher {
         let is_comment = !self.superuser && command.starts_with(COMMENT);
         if command == KNOWN {
             counts.known += 1;
+        } else if command.starts_with(STATISTICS) {
+            counts.excused += 1;
+            log::debug!("the server has refused statistics of the archive");
         } else if !self.superuser && self.owners.keep(command) {
             counts.excused += 1;
         } else if is_comment {
@@ -123,7 +138,13 @@ impl ErrorWatcher {
         let message = of_server(line.strip_prefix(ERROR).unwrap_or(line));
         match &self.going_on {
             // On a server that has ended or is full everything that follows fails.
-            Some(faults) if !is_over(message) => faults.add(shorten(message)),
+            Some(faults) if !is_over(message) => {
+                faults.add_error(SkippedError {
+                    entry: counts.entry,
+                    text: shorten(message),
+                    ..SkippedError::default()
+                });
+            }
             _ => self.condemn(counts, line),
         }
     }

@@ -9,6 +9,7 @@ use std::process::{ExitStatus, Stdio};
 
 use tokio::process::Command;
 
+use crate::config::dump_options::HAS_STATISTICS;
 use crate::config::restore::LeftOut;
 use crate::config::{Connection, Format};
 use crate::error::{Error, Kind, Result};
@@ -102,6 +103,8 @@ impl Load<'_> {
             (self.no_tablespaces, "--no-tablespaces"),
             (self.left_out.owners, "--no-owner"),
             (self.left_out.privileges, "--no-privileges"),
+            (self.programs.major >= HAS_STATISTICS && self.server < HAS_STATISTICS, "--no-statistics"),
+            (self.going_on.is_some_and(|faults| faults.names_entries), "--verbose"),
         ];
         command.args(leave_out.into_iter().filter_map(|(is_left_out, option)| is_left_out.then_some(option)));
         if let Some(list) = list {

@@ -7,20 +7,49 @@ const KEPT: usize = 200;
 
 /// The errors that a restore has skipped.
 #[derive(Clone, Debug, Default)]
-pub struct SkippedErrors(Arc<Mutex<Skipped>>);
+pub struct SkippedErrors {
+    skipped: Arc<Mutex<Skipped>>,
+    /// Whether pg_restore names the entry of each error, which it does in verbose mode alone.
+    pub names_entries: bool,
+}
+
+/// An error that was skipped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SkippedError {
+    /// The entry of the table of contents, if known.
+    pub entry: Option<u32>,
+    /// The SQLSTATE; empty if unknown.
+    pub sqlstate: String,
+    /// The error, and what explains it.
+    pub text: String,
+}
 
 #[derive(Debug, Default)]
 struct Skipped {
-    first: Vec<String>,
+    first: Vec<SkippedError>,
     all: u64,
     /// Whether the last of them was kept and has no explanation yet.
     open: bool,
 }
 
 impl SkippedErrors {
+    /// Errors with their entries.
+    pub fn naming_entries() -> Self {
+        SkippedErrors { names_entries: true, ..SkippedErrors::default() }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Skipped> {
+        self.skipped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds an error.
-    pub fn add(&self, fault: String) {
-        let mut skipped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn add(&self, text: String) {
+        self.add_error(SkippedError { text, ..SkippedError::default() });
+    }
+
+    /// Adds an error of which more is known.
+    pub fn add_error(&self, fault: SkippedError) {
+        let mut skipped = self.lock();
         skipped.all += 1;
         skipped.open = skipped.first.len() < KEPT;
         if skipped.open {
@@ -30,24 +59,30 @@ impl SkippedErrors {
 
     /// Adds an explanation to the last one, if it has none yet.
     pub fn explain(&self, how: &str) {
-        let mut skipped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut skipped = self.lock();
         if !std::mem::take(&mut skipped.open) {
             return;
         }
         if let Some(last) = skipped.first.last_mut() {
-            last.push_str(" | ");
-            last.push_str(how);
+            last.text.push_str(" | ");
+            last.text.push_str(how);
         }
     }
 
     /// Removes all: the load begins again.
     pub fn clear(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Skipped::default();
+        *self.lock() = Skipped::default();
     }
 
     /// The first of them, and the number of all.
     pub fn first_and_count(&self) -> (Vec<String>, u64) {
-        let skipped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (first, all) = self.errors();
+        (first.into_iter().map(|error| error.text).collect(), all)
+    }
+
+    /// The same with what is known of each.
+    pub fn errors(&self) -> (Vec<SkippedError>, u64) {
+        let skipped = self.lock();
         (skipped.first.clone(), skipped.all)
     }
 }

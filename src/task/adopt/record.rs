@@ -7,6 +7,7 @@ use crate::catalogue;
 use crate::catalogue::manifest::{FileRole, Manifest};
 use crate::catalogue::publish::publish;
 use crate::catalogue::records::drill::DrillRecord;
+use crate::catalogue::records::rehearsal::RehearsalRecord;
 use crate::catalogue::records::{Pin, Verification};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
@@ -22,7 +23,8 @@ pub fn belongs_to(manifest: &Manifest, key: &str, called: &str) -> Result<()> {
     let inside = format!("{key}/");
     let its = |file: &str| file == key || file.starts_with(&inside);
     let id = &manifest.id;
-    let records = [Manifest::key(id), Verification::key(id), Pin::key(id), DrillRecord::key(id)];
+    let records =
+        [Manifest::key(id), Verification::key(id), Pin::key(id), DrillRecord::key(id), RehearsalRecord::key(id)];
     if records.iter().any(|record| record == key) || manifest.files.iter().any(|file| its(&file.key)) {
         return Ok(());
     }

@@ -10,6 +10,7 @@ use crate::catalogue::publish::publish_announced;
 use crate::catalogue::read_document;
 use crate::catalogue::records::Pin;
 use crate::catalogue::records::drill::DrillRecord;
+use crate::catalogue::records::rehearsal::RehearsalRecord;
 use crate::config::Maker;
 use crate::error::{Cause, Error, Kind, Result};
 use crate::host::progress::Counter;
@@ -87,9 +88,9 @@ impl Copier {
         large.into_iter().try_for_each(|file| self.copy_file(file, remains))
     }
 
-    /// Copies the pin and the record of a drill before the manifest, so that the copy is never listed without them.
+    /// Copies the pin and the records of a drill and a rehearsal before the manifest, so that the copy is never listed without them.
     fn copy_records(&self, id: &str) -> Result<()> {
-        for key in [Pin::key(id), DrillRecord::key(id)] {
+        for key in [Pin::key(id), DrillRecord::key(id), RehearsalRecord::key(id)] {
             match read_document(self.from.as_ref(), &key) {
                 Ok(record) => self.to.replace(&key, &record, ObjectKind::Record)?,
                 Err(error) if error.kind() == Kind::Missing => {}

@@ -11,13 +11,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::manifest::DatabaseProperties;
+use crate::catalogue::records::rehearsal::RefusedObject;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::compare::{ObservedRows, Value};
 use crate::fingerprint::{Fingerprints, LargeObjects, Sum};
 
 /// Version of the protocol. Both sides are of one installation, and a sandbox refuses any other version.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Bytes of a file in one frame.
 pub const PIECE: usize = 256 << 10;
@@ -73,8 +74,10 @@ pub struct DrillOrder {
     pub format: Format,
     /// Version of pg_dump.
     pub pg_dump: String,
-    /// Major version of the server.
+    /// Major version of the server that was backed up.
     pub major: u32,
+    /// Major version of the server to rehearse an upgrade to; none for a drill.
+    pub rehearsal: Option<u32>,
     /// Name of the role with OID 10; empty if unknown.
     pub bootstrap_role: String,
     /// The properties of the database.
@@ -97,6 +100,13 @@ pub struct DrillOrder {
     pub jobs: Option<usize>,
     /// The objects to examine, without their sums; none if the backup has no fingerprints.
     pub look_at: Option<Fingerprints>,
+}
+
+impl DrillOrder {
+    /// Major version of the throwaway server.
+    pub fn server(&self) -> u32 {
+        self.rehearsal.unwrap_or(self.major)
+    }
 }
 
 /// The head of a file of the archive.
@@ -156,6 +166,13 @@ pub enum Message {
     Objects {
         /// Their numbers.
         found: BTreeMap<String, u64>,
+    },
+    /// What the server of a rehearsal refuses.
+    Refused {
+        /// The objects.
+        found: Vec<RefusedObject>,
+        /// The number of further ones.
+        more: u64,
     },
     /// The backup cannot be restored.
     Failed {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use crate::catalogue::records::rehearsal::RefusedObject;
 use crate::error::{Cause, Error, Kind, Result};
 use crate::fingerprint::compare::{Objects, Observed, ObservedRows, Value};
 use crate::fingerprint::{Fingerprints, LargeObjects};
@@ -31,6 +32,9 @@ const TEXT: usize = 1000;
 /// Most notes that are kept.
 const NOTES: usize = 100;
 
+/// Most refused objects that are accepted.
+const REFUSED: usize = 1000;
+
 /// Most kinds of objects that are accepted: PostgreSQL has about sixty.
 const KINDS: usize = 1000;
 
@@ -52,6 +56,8 @@ pub struct RestoredContents {
     pub observed: Observed,
     /// Objects by their kind.
     pub objects: BTreeMap<String, u64>,
+    /// What the server of a rehearsal refuses, and the number of further objects.
+    pub refused: Option<(Vec<RefusedObject>, u64)>,
     /// An error at the end, such as of the database's properties.
     pub failure: Option<String>,
     /// When the last message arrived; removing the cluster takes further time.
@@ -60,6 +66,8 @@ pub struct RestoredContents {
 
 /// Receives the messages of a sandbox.
 pub struct Receiver {
+    /// Whether it is that of a rehearsal.
+    is_rehearsal: bool,
     messages: mpsc::Receiver<Result<Message>>,
     has_received: bool,
     begun: Instant,
@@ -67,7 +75,7 @@ pub struct Receiver {
 
 impl Receiver {
     /// Starts a thread that reads the messages and ends with the stream.
-    pub fn begin(mut from: UnixStream) -> Self {
+    pub fn begin(mut from: UnixStream, is_rehearsal: bool) -> Self {
         let (sender, messages) = mpsc::channel(QUEUED);
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -88,7 +96,7 @@ impl Receiver {
                 }
             }
         });
-        Receiver { messages, has_received: false, begun: Instant::now() }
+        Receiver { is_rehearsal, messages, has_received: false, begun: Instant::now() }
     }
 
     /// The next message; messages that end the drill are errors.
@@ -158,6 +166,7 @@ impl Receiver {
         let mut found = RestoredContents {
             observed: Observed { large_objects: Objects::All(LargeObjects::default()), ..Observed::default() },
             objects: BTreeMap::new(),
+            refused: self.is_rehearsal.then(Default::default),
             failure: None,
             at: Instant::now(),
         };
@@ -175,6 +184,9 @@ impl Receiver {
                     found.observed.sequences.extend(more.into_iter().map(|value| value.map(Value::from)));
                 }
                 Message::LargeObjects { found: objects } => found.observed.large_objects = Objects::All(objects),
+                Message::Refused { found: refused, more } if self.is_rehearsal && refused.len() <= REFUSED => {
+                    found.refused = Some((refused.into_iter().map(shown).collect(), more));
+                }
                 Message::Objects { found: objects } if objects.len() <= KINDS => found.objects = objects,
                 Message::Failed { reason } => {
                     found.failure = Some(text(&reason));
@@ -235,6 +247,13 @@ fn unexpected() -> Error {
     ))
 }
 
+/// A refused object with the texts of the sandbox shortened and escaped.
+fn shown(refused: RefusedObject) -> RefusedObject {
+    let RefusedObject { object, sqlstate, message, follows } = refused;
+    let follows = follows.as_deref().map(text);
+    RefusedObject { object: text(&object), sqlstate: text(&sqlstate), message: text(&message), follows }
+}
+
 /// A text of the sandbox, shortened and escaped for logs and records.
 fn text(text: &str) -> String {
     let kept: String = text.chars().take(TEXT).collect();
@@ -253,7 +272,7 @@ mod tests {
             protocol::write_json(&mut sandbox_end, Frame::Message, message).unwrap();
         }
         drop(sandbox_end);
-        let mut receiver = Receiver::begin(drill_end);
+        let mut receiver = Receiver::begin(drill_end, false);
         receiver.begun = Instant::now().checked_sub(begun).unwrap();
         receiver.ready().await.unwrap_err()
     }
@@ -263,7 +282,7 @@ mod tests {
         let (drill_end, sandbox_end) = UnixStream::pair().unwrap();
         (&drill_end).write_all(b"order").unwrap();
         drop(sandbox_end);
-        let error = Receiver::begin(drill_end).ready().await.unwrap_err();
+        let error = Receiver::begin(drill_end, false).ready().await.unwrap_err();
         assert_eq!(error.kind(), Kind::TryAgain, "{error}");
     }
 

@@ -16,7 +16,8 @@ use crate::task::drill::verdict::Verdict;
 
 /// The record of a drill.
 pub fn of(manifest: &Manifest, verdict: Verdict, isolated: bool, begun: Instant) -> DrillRecord {
-    let Verdict { outcome, postgres, restore, database_bytes, at, compared, mut differences, notes } = verdict;
+    let Verdict { outcome, postgres, restore, database_bytes, at, compared, mut differences, notes, refused: _ } =
+        verdict;
     let more = differences.len().saturating_sub(NAMED) as u64;
     differences.truncate(NAMED);
     DrillRecord {
@@ -44,18 +45,28 @@ pub async fn write(target: &DrillTarget, drill: &DrillRecord, stop: &Stop) -> Re
         None => drill.clone(),
         Some(_) => drill.clone().without_names(),
     };
-    let (stores, result) = (target.stores.clone(), drill.result.name());
+    let (key, document) = (DrillRecord::key(&drill.id), drill.to_json()?);
+    write_record(target, key, document, drill.result.name().to_owned(), stop).await
+}
+
+/// Writes a record with a result into every store that still has the backup.
+pub async fn write_record(
+    target: &DrillTarget,
+    key: String,
+    document: Vec<u8>,
+    result: String,
+    stop: &Stop,
+) -> Result<()> {
+    let (stores, id) = (target.stores.clone(), target.manifest.id.clone());
     match blocking::run(stop, move || {
         let mut written = Ok(());
         let mut anywhere = false;
         for store in stores {
-            let one = records::write(store.as_ref(), &drill.id, &DrillRecord::key(&drill.id), &drill.to_json()?);
+            let one = records::write(store.as_ref(), &id, &key, &document);
             written = written.and(one.map(|is_there| anywhere |= is_there));
         }
         match written {
-            Ok(()) if !anywhere => {
-                Err(Error::new(Kind::Missing, format!("{} was deleted while it was drilled", drill.id)))
-            }
+            Ok(()) if !anywhere => Err(Error::new(Kind::Missing, format!("{id} was deleted while it was drilled"))),
             written => written,
         }
     })
@@ -63,7 +74,7 @@ pub async fn write(target: &DrillTarget, drill: &DrillRecord, stop: &Stop) -> Re
     {
         // A full disk does not change the result.
         Err(error) if error.kind() == Kind::CannotWrite => {
-            log::warn!("{}: {}, not recorded: {error}", printable(&target.manifest.id), result);
+            log::warn!("{}: {result}, not recorded: {error}", printable(&target.manifest.id));
             Ok(())
         }
         written => written.map_err(|error| error.context("the result of the drill cannot be recorded")),
@@ -71,6 +82,6 @@ pub async fn write(target: &DrillTarget, drill: &DrillRecord, stop: &Stop) -> Re
 }
 
 /// Seconds with three decimals, as records have them.
-fn seconds(duration: Duration) -> f64 {
+pub fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -26,7 +26,8 @@ pub struct DrillReport {
     error: Option<Error>,
 }
 
-fn in_words<S: Serializer>(error: &Option<Error>, to: S) -> std::result::Result<S::Ok, S::Error> {
+/// An error as a text, for JSON.
+pub fn in_words<S: Serializer>(error: &Option<Error>, to: S) -> std::result::Result<S::Ok, S::Error> {
     match error {
         Some(error) => to.collect_str(error),
         None => to.serialize_none(),
@@ -84,8 +85,14 @@ impl DrillReport {
     }
 }
 
-fn called(manifest: &Manifest) -> String {
+/// How messages call a backup.
+pub fn called(manifest: &Manifest) -> String {
     printable(&manifest.id)
+}
+
+/// A number of things.
+pub fn counted(number: u64, what: &str) -> String {
+    format!("{} {what}{}", HumanCount(number), if number == 1 { "" } else { "s" })
 }
 
 fn words(manifest: &Manifest, drill: &DrillRecord) -> String {
@@ -94,9 +101,6 @@ fn words(manifest: &Manifest, drill: &DrillRecord) -> String {
     let compared = &drill.compared;
     match drill.result {
         DrillOutcome::Passed => {
-            let counted = |number: u64, what: &str| {
-                format!("{} {what}{}", HumanCount(number), if number == 1 { "" } else { "s" })
-            };
             format!(
                 "{id} is proven: {restored}, and {}, {}, {} and {} are what was backed up",
                 counted(compared.tables, "table"),
@@ -148,13 +152,13 @@ pub fn outcome(reports: Vec<DrillReport>) -> Result<()> {
     match reports.into_iter().find_map(|DrillReport { id, error, .. }| Some((id.unwrap_or_default(), error?))) {
         None => Ok(()),
         Some((id, error)) if total == 1 => Err(error.context(printable(&id))),
-        Some((_, first)) => Err(several(not_held, total, &first)),
+        Some((_, first)) => Err(several((not_held, total), "drills", &first)),
     }
 }
 
-/// The error of several drills, each of which was logged: of the kind of the first one.
-fn several(not_held: usize, total: usize, first: &Error) -> Error {
-    let mut error = Error::new(first.kind(), format!("{not_held} of {total} drills could not be run"));
+/// The error of several drills or rehearsals, each of which was logged: of the kind of the first one.
+pub fn several((not_held, total): (usize, usize), what: &str, first: &Error) -> Error {
+    let mut error = Error::new(first.kind(), format!("{not_held} of {total} {what} could not be run"));
     if let Some(hint) = first.hint_text() {
         error = error.hint(hint);
     }

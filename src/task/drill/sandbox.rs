@@ -30,6 +30,8 @@ mod load;
 mod monetary;
 mod outbox;
 mod receive;
+mod refusals;
+mod rehearsal;
 mod restore;
 mod room;
 
@@ -37,6 +39,7 @@ use failure::DrillFailure;
 use ground::{Ground, SandboxRun};
 use outbox::Outbox;
 use receive::Incoming;
+use refusals::Refusals;
 use room::Watch;
 
 /// Runs the drill at standard input, or those that connect to a socket.
@@ -95,10 +98,11 @@ async fn serve_one(
     stop: &Stop,
 ) -> std::result::Result<(), DrillFailure> {
     let closing = stream.try_clone().map_err(|error| Error::read("the stream to the drill", &error))?;
-    let incoming = Incoming::begin(stream, order.format, &ground.spool, stop.clone())?;
+    let incoming = Incoming::begin(stream, order, &ground.spool, stop.clone())?;
     let result = match Cluster::make(ground.plan(order), stop).await {
         Ok(cluster) => {
-            let run = SandboxRun { order, ground, cluster: &cluster, outbox, stop };
+            let refusals = order.rehearsal.map(|_| Refusals::default());
+            let run = SandboxRun { order, ground, cluster: &cluster, outbox, refusals: refusals.as_ref(), stop };
             let result = drill(&run, globals, incoming).await;
             cluster.stop().await;
             result
@@ -120,6 +124,9 @@ async fn drill(run: &SandboxRun<'_>, globals: &[u8], incoming: Incoming) -> std:
     run.outbox.send(Message::Ready { postgres: run.cluster.version.clone() }).await?;
     let rows = run.fill(&mut empty, incoming).await?;
     examine::report(run, empty.connection(), empty.name(), &rows).await?;
+    if run.refusals.is_some() {
+        return Ok(());
+    }
     let connection = empty.connection().clone();
     empty.publish(run.order).await?;
     // The table of contents also has the database itself, with its comment, privileges and settings.

@@ -25,7 +25,7 @@ pub fn order(
     archive: &Archive,
     manifest: &Manifest,
     expected: Option<&Fingerprints>,
-    jobs: Option<usize>,
+    (jobs, rehearsal): (Option<usize>, Option<u32>),
 ) -> Result<DrillOrder> {
     Ok(DrillOrder {
         version: protocol::VERSION,
@@ -33,10 +33,8 @@ pub fn order(
         database: manifest.database.clone(),
         format: manifest.format,
         pg_dump: manifest.pg_dump.clone(),
-        major: match manifest.server.version_num / 10_000 {
-            0 => major(&manifest.pg_dump),
-            major => major,
-        },
+        major: server_of(manifest),
+        rehearsal,
         bootstrap_role: manifest.server.bootstrap_role.clone(),
         properties: manifest.properties.clone(),
         extensions: archive.expected.extensions.clone(),
@@ -50,6 +48,14 @@ pub fn order(
         jobs,
         look_at: expected.map(names_of),
     })
+}
+
+/// The major version of the server that was backed up.
+pub fn server_of(manifest: &Manifest) -> u32 {
+    match manifest.server.version_num / 10_000 {
+        0 => major(&manifest.pg_dump),
+        major => major,
+    }
 }
 
 /// The fingerprints without everything that only the rows can tell.

@@ -4,13 +4,14 @@
 use std::fmt::Write as _;
 
 use crate::catalogue::manifest::{DatabaseProperties, FileRole, Manifest, StoredFile};
+use crate::config::dump_options::HAS_STATISTICS;
 use crate::config::restore::LeftOut;
 use crate::config::{Format, S3Access, startup_options};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
 use crate::postgres::properties::{PropertyStatement, create_database, parameters, statements};
 use crate::printable::printable;
-use crate::restore::archive::must_have_definitions;
+use crate::restore::archive::{major, must_have_definitions};
 use crate::restore::details::lacking;
 use crate::restore::parameters::{LASTING, is_parameter};
 use crate::restore::source::RestoreSource;
@@ -223,14 +224,19 @@ fn sessions(manifest: &Manifest) -> Result<String> {
     ))
 }
 
-/// Options of pg_restore for what is left out, each with a blank before it.
-fn options(left_out: LeftOut) -> String {
-    let all = [(left_out.owners, " --no-owner"), (left_out.privileges, " --no-privileges")];
+/// Options of pg_restore for what is left out, each with a blank before it. The planner's statistics, which an older server does not
+/// take, are gathered by ANALYZE.
+fn options(manifest: &Manifest, left_out: LeftOut) -> String {
+    let all = [
+        (left_out.owners, " --no-owner"),
+        (left_out.privileges, " --no-privileges"),
+        (major(&manifest.pg_dump) >= HAS_STATISTICS, " --no-statistics"),
+    ];
     all.into_iter().filter_map(|(is_left_out, option)| is_left_out.then_some(option)).collect()
 }
 
 fn contents(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
-    let options = options(left_out);
+    let options = options(manifest, left_out);
     let public = may_make_public(manifest);
     let load = match manifest.format {
         Format::Directory => folder(manifest, left_out)?,
@@ -294,7 +300,7 @@ fn archive(manifest: &Manifest) -> Result<&StoredFile> {
 /// With several jobs one section comes after the other: jobs that take all of them at once give out rights in any order,
 /// and make the triggers of a partitioned table while the rows of its partitions still arrive.
 fn folder(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
-    let options = options(left_out);
+    let options = options(manifest, left_out);
     let folder = quoted(&format!("./{}", manifest.id))?;
     let ready = match &manifest.encryption {
         None => format!("archive={folder}"),

@@ -5,6 +5,7 @@ use indicatif::HumanBytes;
 
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::records::drill::DrillRecord;
+use crate::catalogue::records::rehearsal::RehearsalRecord;
 use crate::catalogue::records::{self, Verification};
 use crate::catalogue::retention_plan::{Planned, StoreBackups};
 use crate::error::{Error, Result};
@@ -51,6 +52,7 @@ fn remove_one(store: &StoreBackups, manifest: &Manifest) -> Result<()> {
     }
     store.delete(&Verification::key(id))?;
     store.delete(&DrillRecord::key(id))?;
+    store.delete(&RehearsalRecord::key(id))?;
     if let Some(folder) = folder {
         folder.remove_empty_folder(id)?;
     }

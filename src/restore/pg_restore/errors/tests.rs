@@ -94,6 +94,23 @@ fn only_the_end_of_a_session_ends_going_on() {
 }
 
 #[test]
+fn refused_statistics_are_no_error() {
+    let lines = [
+        "pg_restore: error: could not execute query: ERROR:  relation \"public.t\" does not exist",
+        "Command was: SELECT * FROM pg_catalog.pg_restore_relation_stats(",
+        "\t'version', '180006'::integer,",
+        ");",
+        "pg_restore: warning: errors ignored on restore: 1",
+    ];
+    for (going_on, superuser) in [(None, true), (None, false), (Some(SkippedErrors::default()), true)] {
+        let judge = ErrorWatcher::new(going_on.clone(), superuser, RefusedOwners::default());
+        lines.iter().for_each(|line| judge.read(line));
+        assert!(judge.accepts(exited(1)) && !judge.stop.is_cancelled());
+        assert!(going_on.is_none_or(|faults| faults.first_and_count().1 == 0));
+    }
+}
+
+#[test]
 fn the_error_that_ended_it_is_reported() {
     let judge = ErrorWatcher::new(Some(SkippedErrors::default()), false, RefusedOwners::default());
     let lines = [

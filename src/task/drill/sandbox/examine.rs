@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::blocking;
 use crate::config::Connection;
-use crate::config::dump_options::without_data;
+use crate::config::dump_options::{STATISTICS, without_data};
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::compare::{Objects, ObservedRows};
 use crate::host::progress::Counter;
@@ -105,7 +105,9 @@ async fn contents(run: &SandboxRun<'_>, connection: &Connection, database: &str)
     let programs = &run.ground.clients;
     let mut command = programs.client("pg_dump", connection, database);
     command.env("PGOPTIONS", connection.options());
-    command.args(["--format=custom", "--compress=0", "--no-password"]).args(&run.order.dump_options);
+    // Statistics are not compared, and servers older than their option have no use for them.
+    let options = run.order.dump_options.iter().filter(|option| option.as_str() != STATISTICS);
+    command.args(["--format=custom", "--compress=0", "--no-password"]).args(options);
     let mut child = Child::start("pg_dump", command)?;
     let output = child.stdout()?;
     let reading = blocking::to_end(move || {

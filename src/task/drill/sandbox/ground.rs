@@ -1,7 +1,7 @@
 //! What a drill needs on this host: PostgreSQL's programs, a folder with room, and the throwaway cluster.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::SandboxArgs;
 use crate::config::processors;
@@ -15,6 +15,7 @@ use crate::stop::Stop;
 use crate::task::drill::protocol;
 use crate::task::drill::protocol::DrillOrder;
 use crate::task::drill::sandbox::outbox::Outbox;
+use crate::task::drill::sandbox::refusals::Refusals;
 use crate::task::drill::sandbox::room;
 
 /// A drill in its throwaway cluster.
@@ -27,6 +28,8 @@ pub struct SandboxRun<'a> {
     pub cluster: &'a Cluster,
     /// Messages to the drill.
     pub outbox: &'a Outbox,
+    /// What the server refuses, in a rehearsal.
+    pub refusals: Option<&'a Refusals>,
     /// Ends the restore: the process is stopped, or the drill ends.
     pub stop: &'a Stop,
 }
@@ -50,7 +53,8 @@ impl Ground {
     pub fn plan<'a>(&'a self, order: &'a DrillOrder) -> Plan<'a> {
         let superuser = if order.bootstrap_role.is_empty() { "postgres" } else { order.bootstrap_role.as_str() };
         let Ground { server, jobs, cluster, .. } = self;
-        Plan { programs: server, folder: cluster, superuser, jobs: *jobs, memory: memory::available() }
+        let logs = order.rehearsal.is_some();
+        Plan { programs: server, folder: cluster, superuser, jobs: *jobs, memory: memory::available(), logs }
     }
 
     /// Checks whether the drill can be run here, and makes the folders.
@@ -66,9 +70,7 @@ impl Ground {
             return Err(Error::new(Kind::System, "PostgreSQL does not run as root")
                 .hint("run the drill as another user; the packaged sandbox has its own"));
         }
-        let bindir = args.pg_bindir.as_deref();
-        let server = stop.or(Programs::with_server(bindir, order.major)).await?;
-        let clients = stop.or(Programs::for_archive(bindir, order.major, major(&order.pg_dump))).await?;
+        let (server, clients) = stop.or(programs(args.pg_bindir.as_deref(), order)).await?;
         let parent = parent(args);
         let staging = Staging::anywhere(&parent)?;
         if !staging.path().as_os_str().is_ascii() {
@@ -84,6 +86,16 @@ impl Ground {
         }
         Ok(Ground { server, clients, _staging: staging, jobs, cluster, spool })
     }
+}
+
+/// The programs of the throwaway server, and the client programs. `PG_BINDIR` has those of one version, and a rehearsal may need
+/// another.
+async fn programs(bindir: Option<&Path>, order: &DrillOrder) -> Result<(Programs, Programs)> {
+    let lacks_it = order.rehearsal.is_some() && Programs::with_server(bindir, order.server()).await.is_err();
+    let bindir = bindir.filter(|_| !lacks_it);
+    let server = Programs::with_server(bindir, order.server()).await?;
+    let clients = Programs::for_archive(bindir, order.server(), major(&order.pg_dump)).await?;
+    Ok((server, clients))
 }
 
 /// The parent folder of throwaway clusters.

@@ -51,7 +51,7 @@ impl ArchiveLoad<'_> {
         Load {
             programs: &self.run.ground.clients,
             connection: &self.sessions.connection,
-            server: self.run.order.major,
+            server: self.run.order.server(),
             database,
             format: self.archive.format,
             // Tablespaces are folders of the production server.
@@ -60,7 +60,7 @@ impl ArchiveLoad<'_> {
             superuser: true,
             owners: self.owners,
             list: list.map(UseList::path),
-            going_on: None,
+            going_on: self.run.refusals.map(|refusals| &refusals.skipped),
             stop: self.run.stop,
         }
     }
@@ -120,7 +120,7 @@ impl ArchiveLoad<'_> {
                 let cannot = |error: std::io::Error| DrillFailure::Other(Error::read(self.path.display(), &error));
                 let open = || File::open(self.path).and_then(|file| Source::open(Method::None, None, file));
                 let script = open().map_err(cannot)?;
-                let loaded = match self.needs_statements().await? {
+                let loaded = match self.run.refusals.is_some() || self.needs_statements().await? {
                     true => load.statements(script, |_| Ok(()), &mut last).await,
                     false => load.stream(script, |_| Ok(())).await,
                 };

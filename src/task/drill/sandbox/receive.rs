@@ -72,10 +72,12 @@ pub struct Incoming {
 
 impl Incoming {
     /// Starts a thread that receives. When the drill ends, `stop` is set.
-    pub fn begin(stream: UnixStream, format: Format, spool: &Path, stop: Stop) -> Result<Self> {
+    pub fn begin(stream: UnixStream, order: &DrillOrder, spool: &Path, stop: Stop) -> Result<Self> {
         let path = spool.join(PLAIN);
         let (sender, whole) = oneshot::channel();
-        let (to, work) = match format {
+        // A table of which the server refuses rows is loaded whole or not at all.
+        let sharing = order.rehearsal.is_none();
+        let (to, work) = match order.format {
             Format::Directory => {
                 DirBuilder::new().mode(0o700).create(&path).map_err(|error| Error::write(path.display(), &error))?;
                 (Destination::Folder(path.clone(), None), None)
@@ -83,7 +85,7 @@ impl Incoming {
             Format::Custom => {
                 let file = create(&path)?;
                 let from = File::open(&path).map_err(|error| Error::read(path.display(), &error))?;
-                let work = Arc::new(LoadQueue::new(from, true));
+                let work = Arc::new(LoadQueue::new(from, sharing));
                 (Destination::Followed(Some(Box::new(Follower::new(Some(file), Arc::clone(&work), None)))), Some(work))
             }
             Format::Tar | Format::Plain => (Destination::File(create(&path)?), None),

@@ -36,6 +36,7 @@ use crate::task::drill::sandbox::ground::SandboxRun;
 use crate::task::drill::sandbox::load::ArchiveLoad;
 use crate::task::drill::sandbox::monetary::MonetaryLocale;
 use crate::task::drill::sandbox::receive::{Incoming, plain_file, received};
+use crate::task::drill::sandbox::refusals::Refusals;
 
 /// Most notes in a message.
 const NOTES: usize = 100;
@@ -71,17 +72,27 @@ impl SandboxRun<'_> {
     pub async fn make_database(&self, globals: &[u8]) -> std::result::Result<DrillDatabase, DrillFailure> {
         let mut server = TargetServer::open(self.cluster.connection()).await?;
         let lacking = server.lacks_extensions(&self.order.extensions).await?;
-        if !lacking.is_empty() {
+        if !lacking.is_empty() && self.refusals.is_none() {
             let names: Vec<String> = lacking.iter().map(|name| identifier(name)).collect();
-            let message = format!("PostgreSQL {} here lacks extensions: {}", self.order.major, names.join(", "));
+            let message = format!("PostgreSQL {} here lacks extensions: {}", self.order.server(), names.join(", "));
             let hint = match Surroundings::here().is_container() {
                 true => "build an image of your own from the sandbox's, with the packages that have them",
                 false => "install the packages that have them",
             };
             return Err(DrillFailure::Here(Error::new(Kind::System, message).hint(hint)));
         }
-        make_globals(&server, globals).await.map_err(of_backup)?;
         let mut notes = Vec::new();
+        match (self.refusals, make_globals(&server, globals).await) {
+            (Some(refusals), made) => self.rehearse_roles(&server, globals, (refusals, made), &mut notes).await?,
+            (None, made) => made.map_err(of_backup)?,
+        }
+        notes.extend(lacking.iter().map(|name| {
+            let name = identifier(name);
+            format!(
+                "PostgreSQL {} here lacks the extension {name}: install its package for that version, if there is one",
+                self.order.server()
+            )
+        }));
         let mut roles = properties::roles(&self.order.properties, LeftOut::default())?;
         roles.push(self.order.properties.owner.clone());
         make_missing_roles(&server, roles, &mut notes).await.map_err(of_backup)?;
@@ -98,6 +109,9 @@ impl SandboxRun<'_> {
             Kind::Missing => DrillFailure::Here(error),
             _ => of_backup(error),
         })?;
+        if let Some(refusals) = self.refusals {
+            self.rehearse_parameters(&server, database.name(), refusals).await?;
+        }
         let money = MonetaryLocale::find(&server, self.order.look_at.as_ref()).await?;
         let sessions = LoadSessions::find(&server, properties, money.locale()).await?;
         let place = (&sessions.connection, database.name());
@@ -164,6 +178,9 @@ impl SandboxRun<'_> {
         if has_numbers {
             self.sum_with_names(&archive, target, &mut rows).await?;
         }
+        if let Some(refusals) = self.refusals {
+            self.gather_refusals(&archive, target, refusals).await?;
+        }
         Ok(rows)
     }
 
@@ -184,7 +201,7 @@ impl SandboxRun<'_> {
     /// Whether examined tables have object numbers, which may print differently in this cluster.
     async fn has_numbers(&self, connection: &Connection, database: &str) -> Result<bool> {
         let Some(expected) = &self.order.look_at else { return Ok(false) };
-        let printer = Printer::open(connection, database, expected, true);
+        let printer = Printer::open(connection, database, expected, (true, self.order.major));
         Ok(!self.stop.or(printer).await?.tables().is_empty())
     }
 
@@ -238,6 +255,9 @@ impl SandboxRun<'_> {
         target: &DrillDatabase,
     ) -> std::result::Result<(), DrillFailure> {
         let connection = &target.sessions.connection;
+        if self.refusals.is_some() {
+            return Ok(());
+        }
         let there = completeness::all_there(loading.archive, (loading.part, true), connection, target.name());
         self.stop.or(there).await.map_err(of_backup)?;
         let client = session(connection, target.name()).await.map_err(of_backup)?;
@@ -252,9 +272,13 @@ impl SandboxRun<'_> {
         target: &DrillDatabase,
     ) -> std::result::Result<RefreshNotes, DrillFailure> {
         let client = session(&target.sessions.connection, target.name()).await.map_err(of_backup)?;
-        let refreshed = self.stop.or(async { Ok(refresh_all(deferred, &client).await) }).await??;
+        let refreshed = self.stop.or(async { Ok(refresh_all(deferred, &client, self.refusals).await) }).await??;
         deferred.prepare(&client).await?;
         let (errors, missing) = deferred.make_event_triggers(last, archive, &client).await.map_err(of_backup)?;
+        if let Some(refusals) = self.refusals {
+            errors.iter().for_each(|error| refusals.add_words("event trigger", error.message()));
+            return Ok(refreshed);
+        }
         match errors.into_iter().next() {
             Some(error) => Err(of_backup(error)),
             None => completeness::must_be_none(&missing).map(|()| refreshed).map_err(of_backup),
@@ -330,7 +354,11 @@ struct RefreshNotes {
 
 /// Refreshes the materialized views. One that needs another server cannot be refreshed without a network, which is no fault of
 /// the backup.
-async fn refresh_all(deferred: &Deferred, client: &Client) -> std::result::Result<RefreshNotes, DrillFailure> {
+async fn refresh_all(
+    deferred: &Deferred,
+    client: &Client,
+    refusals: Option<&Refusals>,
+) -> std::result::Result<RefreshNotes, DrillFailure> {
     let mut refreshed = RefreshNotes::default();
     if deferred.refreshes.is_empty() {
         return Ok(refreshed);
@@ -346,6 +374,11 @@ async fn refresh_all(deferred: &Deferred, client: &Client) -> std::result::Resul
         let follows = code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE.code() && refreshed.missing > 0;
         let said = error.as_db_error().map_or("", DbError::message);
         let outside = OUTSIDE.iter().any(|class| code.starts_with(class)) || is_not_preloaded(said);
+        if let Some(refusals) = refusals.filter(|_| !follows && !outside) {
+            refusals.add(format!("the rows of the materialized view {view}"), error);
+            refreshed.missing += 1;
+            continue;
+        }
         if !follows && !outside {
             return Err(of_backup(refresh::cannot_refresh(view, error)));
         }

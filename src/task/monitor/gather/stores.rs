@@ -16,7 +16,7 @@ use crate::catalogue::records::Depth;
 use crate::catalogue::{self, Catalogue, Status};
 use crate::config::{Connection, Place};
 use crate::error::Result;
-use crate::health::facts::{BackupFacts, DrillFacts, Mixed, State, StoreContents, StoreFacts, Trouble};
+use crate::health::facts::{BackupFacts, DrillFacts, Mixed, RehearsalFacts, State, StoreContents, StoreFacts, Trouble};
 use crate::postgres::identity;
 use crate::printable::printable;
 use crate::store::local::usable;
@@ -172,6 +172,13 @@ fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> BackupFacts
             restore_seconds: drill.restore_seconds,
             seconds: drill.seconds,
             database_bytes: drill.database_bytes,
+        }),
+        rehearsal: found.rehearsal.as_ref().map(|rehearsal| RehearsalFacts {
+            at: rehearsal.at,
+            server: rehearsal.server,
+            result: rehearsal.result,
+            verdict: rehearsal.verdict(),
+            restore_seconds: rehearsal.restore_seconds,
         }),
         fill: acknowledged.fill(manifest),
         acknowledged: acknowledged.has(manifest),
