@@ -15,6 +15,7 @@ import drill
 import fingerprints
 import levels
 import memory
+import parallel
 import restore
 import retention
 import s3
@@ -26,6 +27,7 @@ BENCHES = {
     "fingerprints": fingerprints.run,
     "levels": levels.run,
     "memory": memory.run,
+    "parallel": parallel.run,
     "restore": restore.run,
     "retention": retention.run,
     "s3": s3.run,

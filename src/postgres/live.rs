@@ -30,7 +30,7 @@ pub use object_numbers::Printer;
 use pipe::Pipe;
 use queue::{ReadQueue, Transport};
 pub use sequences::Positions;
-pub use session::Query;
+pub use session::{Query, set_up};
 use session::Sessions;
 
 /// Reads everything in a database that the fingerprints cover, in one snapshot. The future can be dropped at any time.

@@ -49,6 +49,7 @@ mod notify;
 mod omissions;
 mod ownership;
 mod pg_cron;
+mod parallel;
 mod ping;
 mod pooler;
 mod preload;

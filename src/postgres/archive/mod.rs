@@ -42,6 +42,7 @@ mod recorder;
 mod rows;
 #[cfg(test)]
 mod sample;
+mod splice;
 mod tar;
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,7 @@ pub use members::{Promised, tar_members};
 pub use rechunk::{CHUNK, Rechunker};
 pub use recorder::{PassingData, Record, Recorded, Recorder, Tap, Tapped, column_names, table_names};
 pub use rows::{BlockRows, RowPiece};
+pub use splice::{DataEntry, RowSource, Splice, SpliceOrder, Spliced};
 pub use tar::{TarReader, tar_toc};
 pub use toc_entry::{TAG_LIMIT, TocEntry, TocString};
 pub use walk::{read_toc, record, walk};
