@@ -15,6 +15,7 @@ import drill
 import fingerprints
 import levels
 import memory
+import parallel
 import restore
 import retention
 import rows
@@ -27,6 +28,7 @@ BENCHES = {
     "fingerprints": fingerprints.run,
     "levels": levels.run,
     "memory": memory.run,
+    "parallel": parallel.run,
     "restore": restore.run,
     "retention": retention.run,
     "rows": rows.run,

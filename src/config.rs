@@ -20,6 +20,7 @@ pub mod restore;
 mod retention;
 mod s3;
 pub mod secret;
+mod size;
 pub mod usable_settings;
 pub mod variables;
 

@@ -66,6 +66,9 @@ pub struct Manifest {
     pub partial: bool,
     /// Options of pg_dump that the user passed.
     pub dump_options: Vec<String>,
+    /// Number of sessions that read rows in parallel; none if one read everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<u64>,
     /// The files of the backup: the archive first, then the globals, the fingerprints and the details.
     pub files: Vec<StoredFile>,
     /// Contents of the archive.

@@ -32,9 +32,13 @@ pub struct BackupArgs {
     /// Level of the compression [default: a fast one]
     #[arg(long, env = "BACKUP_COMPRESSION_LEVEL", hide_env_values = true, value_name = "LEVEL")]
     pub compression_level: Option<String>,
-    /// Number of tables that the directory format dumps in parallel [default: number of processors]
+    /// Number of sessions that read in parallel, or auto for the number of processors: tables for the directory format, and parts
+    /// of large tables for the custom format [default: auto for the directory format, 1 for the custom format]
     #[arg(short, long, env = "BACKUP_JOBS", hide_env_values = true)]
     pub jobs: Option<String>,
+    /// Least size of a table whose parts are read in parallel for the custom format
+    #[arg(long, env = "BACKUP_SPLIT_SIZE", hide_env_values = true, value_name = "SIZE", default_value = "64M")]
+    pub split_size: String,
     /// Who can decrypt.
     #[command(flatten)]
     pub recipients: RecipientArgs,

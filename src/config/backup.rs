@@ -11,6 +11,7 @@ use crate::config::dump_options::DumpOptions;
 use crate::config::encryption::recipients;
 use crate::config::format::Format;
 use crate::config::refusal::wrong;
+use crate::config::size::size;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
 use crate::pipeline::encrypt::Recipients;
@@ -26,8 +27,10 @@ pub struct BackupSettings {
     pub compression: Method,
     /// Level, or the method's default.
     pub level: Option<i32>,
-    /// Number of parallel jobs of the directory format.
+    /// Number of sessions that read rows in parallel, of the directory and the custom format.
     pub jobs: NonZeroUsize,
+    /// Least size of a table that several sessions read for a custom archive, in bytes.
+    pub split_size: u64,
     /// Who can decrypt; none without encryption.
     pub recipients: Option<Arc<Recipients>>,
     /// Where plaintext may be stored until it is encrypted.
@@ -50,7 +53,8 @@ impl BackupSettings {
             format,
             compression,
             level: level(args.compression_level.as_deref(), compression)?,
-            jobs: jobs("BACKUP_JOBS (--jobs)", args.jobs.as_deref())?.unwrap_or_else(processors),
+            jobs: dump_jobs(args.jobs.as_deref(), format)?,
+            split_size: split_size(&args.split_size)?,
             recipients: recipients(&args.recipients)?,
             staging: args.staging_dir.clone(),
             options: options(args, format)?,
@@ -105,9 +109,44 @@ pub fn jobs(setting: &str, text: Option<&str>) -> Result<Option<NonZeroUsize>> {
     }
 }
 
+/// One session reads a custom archive unless more are set: they read without the server's ring buffer.
+fn dump_jobs(text: Option<&str>, format: Format) -> Result<NonZeroUsize> {
+    let setting = "BACKUP_JOBS (--jobs)";
+    match text {
+        None if format == Format::Directory => Ok(processors()),
+        None => Ok(NonZeroUsize::MIN),
+        Some("auto") => Ok(processors()),
+        Some(text) => match jobs(setting, Some(text)) {
+            Ok(jobs) => Ok(jobs.unwrap_or(NonZeroUsize::MIN)),
+            Err(_) => Err(wrong(setting, text, "a number from 1 to 1000, or auto")),
+        },
+    }
+}
+
+fn split_size(text: &str) -> Result<u64> {
+    size(text).ok_or_else(|| wrong("BACKUP_SPLIT_SIZE (--split-size)", text, "a size such as 64M or 1G"))
+}
+
 fn lock_wait(text: &str) -> Result<Duration> {
     match text.parse() {
         Ok(seconds @ 1..=1_000_000) => Ok(Duration::from_secs(seconds)),
         _ => Err(wrong("BACKUP_LOCK_WAIT_TIMEOUT (--lock-wait-timeout)", text, "a number of seconds from 1")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_of_a_dump() {
+        let of = |text, format| dump_jobs(text, format).map(NonZeroUsize::get);
+        assert_eq!(of(None, Format::Custom).unwrap(), 1);
+        assert_eq!(of(None, Format::Directory).unwrap(), processors().get());
+        assert_eq!(of(Some("auto"), Format::Custom).unwrap(), processors().get());
+        assert_eq!(of(Some("3"), Format::Custom).unwrap(), 3);
+        for text in ["0", "1001", "-1", "many", ""] {
+            assert_eq!(of(Some(text), Format::Custom).unwrap_err().kind(), Kind::Config, "{text}");
+        }
     }
 }

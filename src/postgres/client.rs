@@ -16,6 +16,7 @@ pub use errors::{OF_STANDBY, failed, reason};
 pub use login::{MAINTENANCE, NO_TIMEOUTS};
 pub use refused::is_of_database;
 
+use crate::postgres::copy_output::CopyOutput;
 pub use crate::postgres::quoting::{identifier, literal};
 use login::{NO_SEARCH_PATH, log_in};
 
@@ -29,15 +30,25 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// `Config` for a connection pooler that does not pass the options of our sessions to the server; `Missing` for a database
 /// that does not exist; `NotPermitted` or `Unavailable` for a login that the server refuses.
 pub async fn connect(connection: &Connection, database: &str) -> Result<Client> {
-    session_with(connection, database, NO_SEARCH_PATH).await
+    session_with(connection, database, NO_SEARCH_PATH, None).await
+}
+
+/// The same for a session whose COPY statements deliver their data elsewhere: to the client they are statements that return nothing.
+pub async fn connect_for_copy(connection: &Connection, database: &str, output: &CopyOutput) -> Result<Client> {
+    session_with(connection, database, NO_SEARCH_PATH, Some(output)).await
 }
 
 /// Connects to run a script, which may depend on the search path that is set for the database.
 pub async fn connect_for_script(connection: &Connection, database: &str) -> Result<Client> {
-    session_with(connection, database, "").await
+    session_with(connection, database, "", None).await
 }
 
-async fn session_with(connection: &Connection, database: &str, path: &str) -> Result<Client> {
+async fn session_with(
+    connection: &Connection,
+    database: &str,
+    path: &str,
+    copy: Option<&CopyOutput>,
+) -> Result<Client> {
     let user = match &connection.user {
         Some(user) => user.clone(),
         None => whoami::username().map_err(|error| {
@@ -45,7 +56,7 @@ async fn session_with(connection: &Connection, database: &str, path: &str) -> Re
         })?,
     };
     let mark = pooler::mark();
-    match log_in(connection, &user, database, &format!("{path} {}", pooler::option(&mark))).await? {
+    match log_in(connection, &user, database, &format!("{path} {}", pooler::option(&mark)), copy).await? {
         Ok(client) => {
             pooler::refuse(connection, &client, &mark).await?;
             Ok(client)

@@ -92,10 +92,11 @@ fn readme() {
 fn backing_up() {
     let cluster = Cluster::start(Version::V15);
     let desk = Desk::new(&cluster);
-    let [shell, role, role_of_13, encryption, adopt] = &blocks("doc/backup.md")[..] else {
+    let [shell, role, role_of_13, parallel, encryption, adopt] = &blocks("doc/backup.md")[..] else {
         panic!("the page has other blocks")
     };
     desk.run_in(shell, "/srv/backups/shop", &desk.folder());
+    desk.run(parallel);
     desk.run(encryption);
     desk.restored("shop_decrypted");
 

@@ -49,6 +49,7 @@ mod nix;
 mod notify;
 mod omissions;
 mod ownership;
+mod parallel;
 mod pg_cron;
 mod ping;
 mod pooler;

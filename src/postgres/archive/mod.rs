@@ -42,6 +42,7 @@ mod recorder;
 mod rows;
 #[cfg(test)]
 mod sample;
+mod splice;
 mod table_rows;
 mod tar;
 #[cfg(test)]
@@ -59,6 +60,7 @@ pub use members::{Promised, tar_members};
 pub use rechunk::{CHUNK, Rechunker};
 pub use recorder::{PassingData, Record, Recorded, Recorder, Tap, Tapped, column_names, table_names};
 pub use rows::{BlockRows, RowPiece};
+pub use splice::{DataEntry, RowSource, Splice, SpliceOrder, Spliced};
 pub use table_rows::{RowSink, custom_rows, file_rows, tar_rows};
 pub use tar::{TarReader, tar_toc};
 pub use toc_entry::{TAG_LIMIT, TocEntry, TocString};

@@ -69,6 +69,11 @@ impl Parser {
         self.contents.format == ArchiveFormat::Custom
     }
 
+    /// The encoding of the strings, once the table of contents was read.
+    pub(super) fn encoding(&self) -> Option<&str> {
+        self.contents.encoding.as_deref()
+    }
+
     /// Whether chunks may be made longer: they are plain, and no offset in the table of contents would become wrong.
     pub(super) fn can_join(&self) -> bool {
         self.is_plain() && !self.positions

@@ -8,6 +8,7 @@ use super::header::ArchiveCompression;
 use super::parser::{Expect, Parser};
 use super::primitive::encode;
 use super::recorder::{Record, Recorder};
+use super::toc_entry::TocEntry;
 
 /// Bytes of data in a joined chunk; only the last one of a table or large object is shorter.
 pub const CHUNK: usize = 256 << 10;
@@ -62,14 +63,37 @@ impl<W: Write> Rechunker<W> {
         Ok((self.chunks.out, contents, recorded))
     }
 
-    fn take(&mut self, piece: &[u8]) -> io::Result<()> {
-        let (front, back) = if self.parser.in_data() {
-            (piece.get(..0).unwrap_or_default(), piece)
-        } else {
-            let recorder = &mut self.recorder;
-            piece.split_at(self.parser.front(piece, &mut |entry| recorder.entry(entry))?)
+    /// Takes only the bytes of a piece that belong to the header and the table of contents, and returns their number.
+    ///
+    /// # Errors
+    /// As [`Write::write`].
+    pub fn front(&mut self, piece: &[u8], visit: &mut dyn FnMut(&TocEntry<'_>)) -> io::Result<usize> {
+        if self.parser.in_data() {
+            return Ok(0);
+        }
+        let recorder = &mut self.recorder;
+        let mut both = |entry: &TocEntry<'_>| {
+            recorder.entry(entry);
+            visit(entry);
         };
-        self.chunks.out.write_all(front)?;
+        let taken = self.parser.front(piece, &mut both).inspect_err(|_| self.failed = true)?;
+        self.chunks.out.write_all(piece.get(..taken).unwrap_or_default()).inspect_err(|_| self.failed = true)?;
+        Ok(taken)
+    }
+
+    /// Whether header and table of contents were read.
+    pub fn has_contents(&self) -> bool {
+        self.parser.in_data()
+    }
+
+    /// The encoding of the dump, once the table of contents was read.
+    pub fn encoding(&self) -> Option<&str> {
+        self.parser.encoding()
+    }
+
+    fn take(&mut self, piece: &[u8]) -> io::Result<()> {
+        let front = self.front(piece, &mut |_| ())?;
+        let back = piece.get(front..).unwrap_or_default();
         if back.is_empty() {
             return Ok(());
         }

@@ -157,7 +157,7 @@ impl Recorder {
     }
 
     fn table(&mut self, entry: &TocEntry<'_>) {
-        let Some((target, columns)) = copy(entry.copy_statement) else {
+        let Some((target, columns)) = copy(entry.copy_statement.bytes) else {
             return self.fail(&format!("the COPY statement of the table {}", entry.tag));
         };
         let mut table = TableFingerprint {
@@ -302,8 +302,8 @@ impl BlockSink for Recorder {
 
 /// The table and the columns of `COPY table (columns) FROM stdin;` (`dumpTableData` of pg_dump.c). Without columns there are
 /// no parentheses.
-fn copy(statement: TocString<'_>) -> Option<(&[u8], &[u8])> {
-    let rest = statement.bytes.strip_prefix(b"COPY ")?.strip_suffix(b" FROM stdin;\n")?;
+pub(super) fn copy(statement: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = statement.strip_prefix(b"COPY ")?.strip_suffix(b" FROM stdin;\n")?;
     let (_, after) = identifier(rest)?;
     let (_, after) = identifier(after.strip_prefix(b".")?)?;
     let (target, columns) = rest.split_at(rest.len() - after.len());

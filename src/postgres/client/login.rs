@@ -13,8 +13,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::errors::{reason, tls_failure};
 use crate::config::{Connection, Host, SslMode};
 use crate::error::{Error, Kind, Result};
-use crate::postgres::own_encoding::{self, InOwnEncoding, ServerSocket, TlsInOwnEncoding};
+use crate::postgres::copy_output::CopyOutput;
+use crate::postgres::own_encoding;
 use crate::postgres::passfile;
+use crate::postgres::session_stream::{KEEPALIVES_IDLE, ServerSocket, SessionChanges, SessionStream, SessionTls, dial};
 
 /// Databases that exist on every server, for sessions that list, create and drop the others.
 pub const MAINTENANCE: &[&str] = &["postgres", "template1"];
@@ -31,17 +33,23 @@ pub const NO_TIMEOUTS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_
 /// documentation, "Writing SECURITY DEFINER Functions Safely").
 pub(super) const NO_SEARCH_PATH: &str = "-c search_path=";
 
-type OwnEncodingSocket = InOwnEncoding<ServerSocket>;
+type ChangedSocket = SessionStream<ServerSocket>;
 
 type Started = std::result::Result<Client, tokio_postgres::Error>;
 
 /// Logs in, with these options and those of the connection. The inner error is the server's or the network's.
-pub(super) async fn log_in(connection: &Connection, user: &str, database: &str, options: &str) -> Result<Started> {
+pub(super) async fn log_in(
+    connection: &Connection,
+    user: &str,
+    database: &str,
+    options: &str,
+    copy: Option<&CopyOutput>,
+) -> Result<Started> {
     let mut config = tokio_postgres::Config::new();
     config.port(connection.port).dbname(database).user(user).application_name("pgcellar");
     let options = format!("{NO_TIMEOUTS} {} {options}", connection.options());
     config.options(&options);
-    config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(60));
+    config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(KEEPALIVES_IDLE);
     match &connection.host {
         Host::Socket(folder) => config.host_path(folder),
         Host::Name(name) => config.host(name),
@@ -49,26 +57,31 @@ pub(super) async fn log_in(connection: &Connection, user: &str, database: &str, 
     if let Some(password) = connection.password.clone().or_else(|| passfile::password(connection, user, database)) {
         config.password(password.expose());
     }
-    match start(&mut config, connection, false).await? {
+    let changes = SessionChanges { own_encoding: false, copy: copy.cloned() };
+    match start(&mut config, connection, &changes).await? {
         // The server cannot convert the database's encoding to UTF-8.
         Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
             config.options(format!("{options}{}", own_encoding::OPTION));
-            start(&mut config, connection, true).await
+            start(&mut config, connection, &SessionChanges { own_encoding: true, ..changes }).await
         }
         connected => Ok(connected),
     }
 }
 
-/// Starts a session with the TLS mode of the connection, in UTF-8 or (`own`) in the database's own encoding.
-async fn start(config: &mut tokio_postgres::Config, connection: &Connection, own: bool) -> Result<Started> {
-    let address = own.then_some(connection);
+/// Starts a session with the TLS mode of the connection.
+async fn start(
+    config: &mut tokio_postgres::Config,
+    connection: &Connection,
+    changes: &SessionChanges,
+) -> Result<Started> {
+    let changed = changes.are_any().then_some((connection, changes));
     match (&connection.host, connection.tls.mode) {
         (Host::Socket(_), _) | (_, SslMode::Disable) => {
-            open(config.ssl_mode(ClientSslMode::Disable), NoTls, "", address).await
+            open(config.ssl_mode(ClientSslMode::Disable), NoTls, "", changed).await
         }
-        (Host::Name(host), SslMode::Prefer) => prefer(config, connection.tls.connector(host)?, host, address).await,
+        (Host::Name(host), SslMode::Prefer) => prefer(config, connection.tls.connector(host)?, host, changed).await,
         (Host::Name(host), _) => {
-            open(config.ssl_mode(ClientSslMode::Require), connection.tls.connector(host)?, host, address).await
+            open(config.ssl_mode(ClientSslMode::Require), connection.tls.connector(host)?, host, changed).await
         }
     }
 }
@@ -78,50 +91,51 @@ async fn prefer(
     config: &mut tokio_postgres::Config,
     connector: MakeRustlsConnect,
     host: &str,
-    address: Option<&Connection>,
+    changed: Option<(&Connection, &SessionChanges)>,
 ) -> Result<Started> {
-    match open(config.ssl_mode(ClientSslMode::Prefer), connector, host, address).await? {
+    match open(config.ssl_mode(ClientSslMode::Prefer), connector, host, changed).await? {
         Err(error)
             if error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
                 || tls_failure(&error).is_some() =>
         {
             log::debug!("TLS failed, connecting without it: {}", reason(&error));
-            open(config.ssl_mode(ClientSslMode::Disable), NoTls, host, address).await
+            open(config.ssl_mode(ClientSslMode::Disable), NoTls, host, changed).await
         }
         other => Ok(other),
     }
 }
 
-/// Connects; in the database's own encoding if `address` is given.
+/// Connects; through a stream of our own if the session has changes.
 fn open<T>(
     config: &tokio_postgres::Config,
     mut tls: T,
     host: &str,
-    address: Option<&Connection>,
+    changed: Option<(&Connection, &SessionChanges)>,
 ) -> BoxFuture<'static, Result<Started>>
 where
-    T: MakeTlsConnect<tokio_postgres::Socket> + MakeTlsConnect<OwnEncodingSocket> + Send + 'static,
+    T: MakeTlsConnect<tokio_postgres::Socket> + MakeTlsConnect<ChangedSocket> + Send + 'static,
     <T as MakeTlsConnect<tokio_postgres::Socket>>::Stream: Send + 'static,
     <T as MakeTlsConnect<tokio_postgres::Socket>>::TlsConnect: Send,
     <<T as MakeTlsConnect<tokio_postgres::Socket>>::TlsConnect as TlsConnect<tokio_postgres::Socket>>::Future: Send,
-    <T as MakeTlsConnect<OwnEncodingSocket>>::Stream: Send + 'static,
-    <T as MakeTlsConnect<OwnEncodingSocket>>::TlsConnect: Send,
-    <<T as MakeTlsConnect<OwnEncodingSocket>>::TlsConnect as TlsConnect<OwnEncodingSocket>>::Future: Send + 'static,
+    <T as MakeTlsConnect<ChangedSocket>>::Stream: Send + 'static,
+    <T as MakeTlsConnect<ChangedSocket>>::TlsConnect: Send,
+    <<T as MakeTlsConnect<ChangedSocket>>::TlsConnect as TlsConnect<ChangedSocket>>::Future: Send + 'static,
 {
-    let (config, host, address) = (config.clone(), host.to_owned(), address.cloned());
+    let (config, host) = (config.clone(), host.to_owned());
+    let changed = changed.map(|(address, changes)| (address.clone(), changes.clone()));
     Box::pin(async move {
-        let Some(address) = address else {
+        let Some((address, changes)) = changed else {
             let connected = config.connect(tls).await;
             return Ok(connected.map(|(client, driver)| drive(client, driver)));
         };
         let shown = address.to_string();
         let failed = |error: String| Error::new(Kind::Unavailable, format!("cannot connect to {shown}: {error}"));
-        let socket = tokio::time::timeout(CONNECT_TIMEOUT, own_encoding::dial(address)).await;
+        let socket = tokio::time::timeout(CONNECT_TIMEOUT, dial(address, &changes)).await;
         let stream =
             socket.map_err(|late| failed(late.to_string()))?.map_err(|error| failed(crate::error::reason(&error)))?;
-        let tls = MakeTlsConnect::<OwnEncodingSocket>::make_tls_connect(&mut tls, &host)
+        let tls = MakeTlsConnect::<ChangedSocket>::make_tls_connect(&mut tls, &host)
             .map_err(|error| failed(error.into().to_string()))?;
-        let connected = config.connect_raw(stream, TlsInOwnEncoding(tls)).await;
+        let connected = config.connect_raw(stream, SessionTls { tls, changes }).await;
         Ok(connected.map(|(client, driver)| drive(client, driver)))
     })
 }

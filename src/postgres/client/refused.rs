@@ -75,7 +75,7 @@ async fn of_database(
     let codes = [SqlState::TOO_MANY_CONNECTIONS, SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE];
     code.filter(|code| codes.contains(code))?;
     for maintenance in MAINTENANCE.iter().filter(|name| **name != database) {
-        let Ok(Ok(client)) = log_in(connection, user, maintenance, NO_SEARCH_PATH).await else { continue };
+        let Ok(Ok(client)) = log_in(connection, user, maintenance, NO_SEARCH_PATH, None).await else { continue };
         let row = client.query_opt(ACCESS, &[&database]).await.ok()??;
         let (half_dropped, allowed, limit) = (row.try_get(0).ok()?, row.try_get(1).ok()?, row.try_get(2).ok()?);
         return closed(database, half_dropped, allowed, limit);

@@ -32,7 +32,8 @@ pub fn fingerprints(
     }
 }
 
-fn settings(options: &DumpOptions, lc_monetary: &str, encoding: Option<&str>) -> BTreeMap<String, String> {
+/// The settings of a dump's session on which COPY's text depends.
+pub fn settings(options: &DumpOptions, lc_monetary: &str, encoding: Option<&str>) -> BTreeMap<String, String> {
     let mut settings: BTreeMap<String, String> =
         PINNED.iter().chain(&BY_PG_DUMP).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     settings.insert("lc_monetary".to_owned(), lc_monetary.to_owned());

@@ -1,5 +1,6 @@
 //! pg_dump and pg_dumpall: their command lines, and how their output is stored.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
@@ -16,8 +17,13 @@ use crate::postgres::programs::Programs;
 use crate::postgres::script::Script;
 use crate::postgres::snapshot::later_timeouts;
 
+mod candidates;
 pub mod directory;
 pub mod fingerprints;
+pub mod parallel;
+pub mod range_rows;
+pub mod readers;
+pub mod split_table;
 pub mod stream;
 
 /// Options that override parameters of the database and the role which would change how values are written, or end the session.
@@ -132,6 +138,13 @@ impl DumpCommand<'_> {
         if format == Format::Custom {
             command.arg("--compress=0");
         }
+        command
+    }
+
+    /// The same custom archive without the rows of tables, by options of [`split_table::exclusion`].
+    pub fn stream_without(&self, exclusions: impl Iterator<Item = OsString>) -> Command {
+        let mut command = self.stream(Format::Custom);
+        command.args(exclusions);
         command
     }
 

@@ -103,35 +103,62 @@ impl<W: Write> Write for Observer<W> {
 /// Writes the output of a program to the store, and makes it durable. Blocks until the output ends; `first` is notified of its
 /// first byte, and `program` is the name in errors. Only the program's exit status shows whether the output is complete.
 pub fn pump(
-    program: &str,
-    mut from: File,
+    program: &'static str,
+    from: File,
     format: Format,
     recipe: &Recipe,
     upload: Box<dyn Upload>,
     moved: &Counter,
     first: oneshot::Sender<()>,
 ) -> Result<Stored> {
-    let sink = Sink::new(recipe.method, recipe.level, threads(recipe.method), recipe.recipients.as_deref(), upload)
-        .map_err(|error| Error::write("the archive", &error))?;
-    let mut observer = Observer::new(format, sink);
+    let mut observer = Observer::new(format, sink(recipe, upload)?);
     let mut first = Some(first);
-    let mut piece = vec![0; PIECE];
-    loop {
-        let bytes = match from.read(&mut piece) {
-            Ok(0) => break,
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Error::read(format!("the output of {program}"), &error)),
-        };
+    let mut pieces = Pieces::new(program, from, moved.clone());
+    while let Some(piece) = pieces.next()? {
         // The receiver may have been dropped.
         let _ = first.take().map(|first| first.send(()));
-        observer.write_all(&piece[..bytes]).map_err(|error| broken(program, &error))?;
-        moved.add(bytes as u64);
+        observer.write_all(piece).map_err(|error| broken(program, &error))?;
     }
     let (sink, dumped, recorded) = observer.finish().map_err(|error| broken(program, &error))?;
     let mut finished = sink.finish().map_err(|error| broken(program, &error))?;
     finished.inner.seal()?;
     Ok(Stored { finished, dumped, recorded })
+}
+
+/// What stores the plain bytes.
+pub(super) fn sink(recipe: &Recipe, upload: Box<dyn Upload>) -> Result<Sink<Box<dyn Upload>>> {
+    Sink::new(recipe.method, recipe.level, threads(recipe.method), recipe.recipients.as_deref(), upload)
+        .map_err(|error| Error::write("the archive", &error))
+}
+
+/// The output of a program in pieces.
+pub(super) struct Pieces {
+    program: &'static str,
+    from: File,
+    buffer: Vec<u8>,
+    moved: Counter,
+}
+
+impl Pieces {
+    /// The output, whose bytes are counted.
+    pub fn new(program: &'static str, from: File, moved: Counter) -> Self {
+        Pieces { program, from, buffer: vec![0; PIECE], moved }
+    }
+
+    /// The next piece; none at the end.
+    pub fn next(&mut self) -> Result<Option<&[u8]>> {
+        loop {
+            match self.from.read(&mut self.buffer) {
+                Ok(0) => return Ok(None),
+                Ok(bytes) => {
+                    self.moved.add(bytes as u64);
+                    return Ok(self.buffer.get(..bytes));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::read(format!("the output of {}", self.program), &error)),
+            }
+        }
+    }
 }
 
 /// Number of threads that compress: one for each processor. They use what pg_dump and the server leave.
@@ -143,7 +170,7 @@ fn threads(method: Method) -> NonZeroUsize {
 }
 
 /// The error of a failed write: the store's, unless the bytes themselves are not a complete dump.
-fn broken(program: &str, error: &io::Error) -> Error {
+pub(super) fn broken(program: &str, error: &io::Error) -> Error {
     let incomplete = error.get_ref().is_some_and(|inner| inner.is::<Incomplete>());
     match Malformed::in_error(error) {
         None if !incomplete => Error::write("the archive", error),

@@ -153,7 +153,8 @@ pub async fn session(connection: &Connection, database: &str, settings: &BTreeMa
     set_up(connect(connection, database).await?, settings).await
 }
 
-async fn set_up(client: Client, settings: &BTreeMap<String, String>) -> Result<Client> {
+/// Gives a session the settings of a dump.
+pub async fn set_up(client: Client, settings: &BTreeMap<String, String>) -> Result<Client> {
     client.batch_execute(AS_PG_DUMP).await.map_err(failed("the session cannot be set up as pg_dump's"))?;
     for (name, value) in settings.iter().filter(|(name, _)| *name != ENCODING) {
         let set = format!("SELECT pg_catalog.set_config({}, {}, false)", literal(name), literal(value));

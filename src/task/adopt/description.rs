@@ -59,6 +59,7 @@ pub fn manifest(named: NameFacts, place: &Place, dump: Dump, whole: WholeDump) -
         encryption: dump.identities.map(|_| Encryption { method: "age".to_owned(), recipients: Vec::new() }),
         partial: !options.is_empty(),
         dump_options: options,
+        jobs: None,
         files: whole.files,
         contents: ObjectCounts {
             tables: whole.tables,

@@ -30,6 +30,7 @@ use crate::task::backup::run::BackupRun;
 
 mod directory;
 pub mod order;
+mod parallel;
 mod stream;
 
 /// Makes one attempt: everything is stored and durable, still under temporary names. On failure no partial file is left. A dump
@@ -80,6 +81,7 @@ async fn dump(
     let order = DumpOrder { run, call: &call, snapshot: &snapshot, interruptions, id: &name.id, keep };
     let dumped = match run.settings.format {
         Format::Directory => directory::dump(&order).await?,
+        Format::Custom if run.settings.jobs.get() > 1 => parallel::dump(&order).await?,
         _ => stream::dump(&order).await?,
     };
     let archive = match dumped {
@@ -142,6 +144,7 @@ async fn finish(
         warnings,
         own_words,
         pg_dump,
+        sessions: archive.sessions,
     };
     finished.add(globals);
     fingerprints.into_iter().for_each(|file| finished.add(file));

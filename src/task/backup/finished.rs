@@ -60,6 +60,8 @@ pub struct FinishedBackup {
     pub own_words: Vec<String>,
     /// Version of pg_dump.
     pub pg_dump: String,
+    /// Number of sessions that read rows in parallel.
+    pub sessions: Option<usize>,
 }
 
 impl FinishedBackup {
@@ -106,6 +108,7 @@ impl FinishedBackup {
                 .map(|recipients| Encryption { method: "age".to_owned(), recipients: recipients.names() }),
             partial: settings.options.partial || self.omitted.iter().any(|omission| omission.rewritten),
             dump_options: settings.options.arguments.clone(),
+            jobs: self.sessions.map(|sessions| sessions as u64),
             files: self.files.clone(),
             contents: ObjectCounts {
                 tables: self.dumped.tables(),

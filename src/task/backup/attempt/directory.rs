@@ -125,5 +125,6 @@ async fn collect(
         locked,
         messages,
         recorded,
+        sessions: Some(run.settings.jobs.get()).filter(|jobs| *jobs > 1),
     }))
 }

@@ -52,6 +52,8 @@ pub struct DumpedArchive {
     pub messages: Messages,
     /// Its rows, for the fingerprints.
     pub recorded: Record,
+    /// Number of sessions that read rows in parallel; none if one session of pg_dump read everything.
+    pub sessions: Option<usize>,
 }
 
 /// The state of the database once pg_dump held its locks.

@@ -1,0 +1,269 @@
+//! Takes the data of COPY out of the messages of a session while they are read.
+//!
+//! The client makes an object of each message, which is a row, and keeps all of it in memory. Here rows pass in pieces of one
+//! size, and the client sees a statement that returns nothing (PostgreSQL documentation, "Message Formats").
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::PollSemaphore;
+
+use crate::error::Error;
+
+/// Bytes of rows in one piece.
+const PIECE: usize = 256 << 10;
+
+/// Bytes that are read from the server at once.
+const READ: usize = 128 << 10;
+
+/// Type and length, with which each message of a server begins.
+const HEAD: usize = 5;
+
+/// What a session delivers.
+#[derive(Debug)]
+pub enum CopyMessage {
+    /// Rows in COPY's text format, cut anywhere.
+    Data(CopyPiece),
+    /// The statement begins again, with the same rows.
+    Restarted,
+    /// The statement has succeeded.
+    Ended,
+    /// The statement has failed.
+    Failed(Error),
+}
+
+/// Rows in memory, as long as they are not dropped.
+#[derive(Debug)]
+pub struct CopyPiece {
+    /// The rows.
+    pub bytes: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl CopyPiece {
+    /// A piece for tests.
+    #[cfg(test)]
+    pub fn of(bytes: &[u8]) -> Self {
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned();
+        #[allow(clippy::unwrap_used, reason = "there is one")]
+        let room = room.unwrap();
+        CopyPiece { bytes: bytes.to_owned(), _room: room }
+    }
+}
+
+/// Where a session delivers the data of its statements. It waits while as many pieces as agreed are not dropped.
+#[derive(Clone, Debug)]
+pub struct CopyOutput {
+    to: UnboundedSender<CopyMessage>,
+    room: Arc<Semaphore>,
+}
+
+impl CopyOutput {
+    /// An output that keeps up to this many bytes in memory, and its other end.
+    pub fn new(bytes: usize) -> (Self, UnboundedReceiver<CopyMessage>) {
+        let (to, from) = unbounded_channel();
+        (CopyOutput { to, room: Arc::new(Semaphore::new((bytes / PIECE).max(2))) }, from)
+    }
+
+    /// Delivers a message after all data that were delivered before. The receiver may have stopped.
+    pub fn send(&self, message: CopyMessage) {
+        drop(self.to.send(message));
+    }
+
+    /// Whether no receiver takes the data any more.
+    pub fn is_closed(&self) -> bool {
+        self.to.is_closed()
+    }
+
+    /// Ends the sessions that deliver here.
+    pub fn close(&self) {
+        self.room.close();
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// Before the first byte of the server.
+    First,
+    /// Before or in the head of a message.
+    Head,
+    /// In data, with this many bytes left.
+    Data(usize),
+    /// In a message that the client does not get.
+    Skip(usize),
+    /// In a message of the client.
+    Pass(usize),
+    /// The stream is encrypted.
+    Opaque,
+}
+
+/// Why no more of the buffer can be processed.
+enum Halt {
+    /// All of it was.
+    Empty,
+    /// The client's buffer is full.
+    Full,
+}
+
+/// The messages of a session that are being read.
+#[derive(Debug)]
+pub(super) struct CopyFilter {
+    output: CopyOutput,
+    room: PollSemaphore,
+    state: State,
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    piece: Option<CopyPiece>,
+}
+
+impl CopyFilter {
+    pub(super) fn new(output: CopyOutput) -> Self {
+        let room = PollSemaphore::new(Arc::clone(&output.room));
+        let buffer = vec![0; READ].into_boxed_slice();
+        CopyFilter { output, room, state: State::First, buffer, start: 0, end: 0, piece: None }
+    }
+
+    /// Reads messages from the stream into the client's buffer, without the data.
+    pub(super) fn poll_read<S: AsyncRead + Unpin>(
+        &mut self,
+        mut stream: Pin<&mut S>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let filled = into.filled().len();
+        loop {
+            let halt = ready!(self.poll_process(cx, into))?;
+            if into.filled().len() > filled || matches!(halt, Halt::Full) {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buffer = ReadBuf::new(self.buffer.get_mut(self.end..).unwrap_or_default());
+            ready!(stream.as_mut().poll_read(cx, &mut buffer))?;
+            match buffer.filled().len() {
+                0 => return Poll::Ready(Ok(())),
+                bytes => self.end += bytes,
+            }
+        }
+    }
+
+    fn poll_process(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<Halt>> {
+        loop {
+            let there = self.end - self.start;
+            match self.state {
+                State::Data(0) | State::Skip(0) | State::Pass(0) => {
+                    self.state = State::Head;
+                    continue;
+                }
+                State::Head if there >= HEAD => {
+                    self.head()?;
+                    continue;
+                }
+                State::Head => {
+                    self.buffer.copy_within(self.start..self.end, 0);
+                    (self.start, self.end) = (0, there);
+                    return Poll::Ready(Ok(Halt::Empty));
+                }
+                _ if there == 0 => {
+                    (self.start, self.end) = (0, 0);
+                    return Poll::Ready(Ok(Halt::Empty));
+                }
+                State::First => self.first(into),
+                State::Data(left) => {
+                    let taken = ready!(self.poll_data(cx, left))?;
+                    self.state = State::Data(left - taken);
+                }
+                State::Skip(left) => {
+                    let skipped = left.min(there);
+                    self.start += skipped;
+                    self.state = State::Skip(left - skipped);
+                }
+                State::Pass(_) | State::Opaque if into.remaining() == 0 => return Poll::Ready(Ok(Halt::Full)),
+                State::Pass(left) => {
+                    let passed = self.pass(left, into);
+                    self.state = State::Pass(left - passed);
+                }
+                State::Opaque => drop(self.pass(there, into)),
+            }
+        }
+    }
+
+    /// The answer to a request for encryption has one byte and no head; no session begins with such a message.
+    fn first(&mut self, into: &mut ReadBuf<'_>) {
+        self.state = match self.buffer.get(self.start) {
+            Some(b'S') => State::Opaque,
+            Some(b'N') => {
+                self.pass(1, into);
+                State::Head
+            }
+            _ => State::Head,
+        };
+    }
+
+    /// Reads the head of a message, which must be in the buffer.
+    fn head(&mut self) -> io::Result<()> {
+        let wrong = || io::Error::new(io::ErrorKind::InvalidData, "a message of the server without a length");
+        let head = self.buffer.get(self.start..).and_then(|rest| rest.first_chunk::<HEAD>()).ok_or_else(wrong)?;
+        let [kind, length @ ..] = *head;
+        let length = usize::try_from(u32::from_be_bytes(length)).ok().and_then(|length| length.checked_sub(4));
+        let length = length.ok_or_else(wrong)?;
+        self.state = match kind {
+            b'd' => State::Data(length),
+            // CopyOutResponse and CopyDone.
+            b'H' | b'c' => State::Skip(length),
+            _ => State::Pass(HEAD + length),
+        };
+        match self.state {
+            State::Pass(_) => {}
+            State::Skip(_) => {
+                self.start += HEAD;
+                self.deliver()?;
+            }
+            _ => self.start += HEAD,
+        }
+        Ok(())
+    }
+
+    /// Moves data into the current piece, and returns how much.
+    fn poll_data(&mut self, cx: &mut Context<'_>, left: usize) -> Poll<io::Result<usize>> {
+        let piece = match &mut self.piece {
+            Some(piece) => piece,
+            none => {
+                let room = ready!(self.room.poll_acquire(cx)).ok_or_else(closed)?;
+                none.insert(CopyPiece { bytes: Vec::with_capacity(PIECE), _room: room })
+            }
+        };
+        let there = self.buffer.get(self.start..self.end).unwrap_or_default();
+        let taken = left.min(there.len()).min(PIECE - piece.bytes.len());
+        piece.bytes.extend_from_slice(there.get(..taken).unwrap_or_default());
+        self.start += taken;
+        if piece.bytes.len() == PIECE {
+            self.deliver()?;
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn deliver(&mut self) -> io::Result<()> {
+        match self.piece.take() {
+            Some(piece) => self.output.to.send(CopyMessage::Data(piece)).map_err(|_| closed()),
+            None => Ok(()),
+        }
+    }
+
+    fn pass(&mut self, bytes: usize, into: &mut ReadBuf<'_>) -> usize {
+        let there = self.buffer.get(self.start..self.end).unwrap_or_default();
+        let passed = bytes.min(there.len()).min(into.remaining());
+        into.put_slice(there.get(..passed).unwrap_or_default());
+        self.start += passed;
+        passed
+    }
+}
+
+/// The error of a session whose data no receiver takes any more. It ends the session.
+fn closed() -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
+}

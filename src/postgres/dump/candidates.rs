@@ -1,0 +1,74 @@
+//! The tables of a dump that are worth and safe to be read in ranges.
+
+use tokio_postgres::{Client, Row};
+
+use crate::error::Result;
+use crate::postgres::archive::DataEntry;
+use crate::postgres::client::failed;
+use crate::postgres::columns::get;
+use crate::postgres::dump::split_table::SplitTable;
+
+/// Ordinary tables among the OIDs of `$1` with at least `$2` bytes, the largest first, at most `$3`.
+///
+/// - pg_dump writes no rows of an unlogged table of a standby, and some of an extension's only.
+/// - The file must be that of the snapshot, and the name still that of the table.
+/// - A query of a range is planned, and its planner evaluates the constant parts of the expressions of indexes and statistics. A
+///   function of the table's owner would run with our privileges. Only those that depend on nothing but PostgreSQL's own
+///   functions, operators and types are allowed: these are pinned and have no entries in `pg_depend`.
+const TABLES: &str = "SELECT w.place, pg_catalog.format('%I.%I', n.nspname, c.relname), s.heap / s.page, s.page, s.large \
+     FROM ROWS FROM (pg_catalog.unnest($1::oid[])) WITH ORDINALITY w(oid, place) \
+     JOIN pg_catalog.pg_class c ON c.oid = w.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     JOIN pg_catalog.pg_am a ON a.oid = c.relam \
+     CROSS JOIN LATERAL (SELECT pg_catalog.pg_relation_size(c.oid) AS heap, \
+     COALESCE(pg_catalog.pg_relation_size(NULLIF(c.reltoastrelid, 0)), 0) AS large, \
+     pg_catalog.current_setting('block_size')::int8 AS page OFFSET 0) s \
+     WHERE c.relkind = 'r' AND a.amname = 'heap' \
+     AND (c.relpersistence = 'p' OR c.relpersistence = 'u' AND NOT pg_catalog.pg_is_in_recovery()) \
+     AND c.relfilenode <> 0 AND c.relfilenode = pg_catalog.pg_relation_filenode(c.oid) \
+     AND pg_catalog.to_regclass(pg_catalog.format('%I.%I', n.nspname, c.relname)) = c.oid \
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass \
+     AND d.objid = c.oid AND d.deptype = 'e') \
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
+     WHERE d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass, 'pg_catalog.pg_type'::regclass) \
+     AND (d.classid = 'pg_catalog.pg_class'::regclass AND d.objid IN (SELECT i.indexrelid FROM pg_catalog.pg_index i \
+     WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)) \
+     OR d.classid = 'pg_catalog.pg_statistic_ext'::regclass AND d.objid IN (SELECT e.oid FROM pg_catalog.pg_statistic_ext e \
+     WHERE e.stxrelid = c.oid))) \
+     AND s.heap + s.large >= $2 ORDER BY s.heap + s.large DESC, w.place LIMIT $3";
+
+/// The tables to read in ranges, in the order of the entries. `most` of them, which are the largest.
+pub async fn find(
+    client: &Client,
+    entries: &[DataEntry],
+    encoding: &str,
+    least: u64,
+    most: usize,
+) -> Result<Vec<SplitTable>> {
+    let tables: Vec<(&DataEntry, &[u8])> = entries.iter().filter_map(|entry| Some((entry, entry.columns()?))).collect();
+    let oids: Vec<u32> = tables.iter().map(|(entry, _)| entry.oid).collect();
+    let (least, most) = (i64::try_from(least).unwrap_or(i64::MAX), i64::try_from(most).unwrap_or(i64::MAX));
+    let rows = client.query(TABLES, &[&oids, &least, &most]).await;
+    let rows = rows.map_err(failed("the tables cannot be looked up"))?;
+    let mut found = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let place = usize::try_from(get::<i64>(row, 0)? - 1).unwrap_or(usize::MAX);
+        found.extend(tables.get(place).map(|table| (place, table, row)));
+    }
+    found.sort_unstable_by_key(|(place, ..)| *place);
+    let columns: Vec<&[u8]> = found.iter().map(|(_, (_, columns), _)| *columns).collect();
+    let columns = as_text(client, &columns, encoding).await?;
+    let table = |((_, (entry, _), row), columns): (&(usize, &(&DataEntry, &[u8]), &Row), String)| {
+        let size = |column| get::<i64>(row, column).map(|size| u64::try_from(size).unwrap_or_default());
+        Ok(SplitTable::new(entry.dump_id, get(row, 1)?, columns, size(2)?, size(3)?, size(4)?))
+    };
+    found.iter().zip(columns).map(table).collect()
+}
+
+/// Texts of the dump, converted to that of the session.
+async fn as_text(client: &Client, texts: &[&[u8]], encoding: &str) -> Result<Vec<String>> {
+    let query = "SELECT pg_catalog.convert_from(t.text, $2::text::name) \
+         FROM ROWS FROM (pg_catalog.unnest($1::bytea[])) WITH ORDINALITY t(text, place) ORDER BY t.place";
+    let rows = client.query(query, &[&texts, &encoding]).await;
+    let rows = rows.map_err(failed("the columns of a table cannot be converted"))?;
+    rows.iter().map(|row| get(row, 0)).collect()
+}

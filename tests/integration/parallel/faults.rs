@@ -1,0 +1,215 @@
+//! What goes wrong while sessions are prepared or read: the rows of the snapshot come all the same, or a clean error, and no session
+//! and no lock is left.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
+use serde_json::Value;
+
+use super::{large, path, raw, same, stock, without_time};
+use crate::common::folder_snapshot::FolderSnapshot;
+use crate::common::pgcellar::Outcome;
+use crate::common::process_tree::{are_gone, descendants, wait_until_gone};
+use crate::common::programs::Programs;
+use crate::common::session::Session;
+use crate::common::{Cellar, Cluster, Database, Version, exit};
+
+/// What pg_dump's second call has.
+const SECOND: &str = "case \" $* \" in *--exclude-table-data=*)";
+
+/// The archive that a run has made, and its manifest.
+fn made(cellar: &Cellar, outcome: &Outcome) -> (Value, Vec<u8>) {
+    let manifest = outcome.json()[0].clone();
+    let archive = fs::read(path(cellar, &manifest, "archive")).unwrap();
+    (manifest, without_time(archive))
+}
+
+/// Fails if a session of pgcellar or pg_dump is left.
+#[track_caller]
+fn nothing_is_left(database: &Database<'_>) {
+    let sessions =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name ~ 'pgcellar'";
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while database.sql(sessions) != "0" {
+        assert!(Instant::now() < deadline, "{}", database.sql("SELECT pid, query FROM pg_stat_activity"));
+    }
+}
+
+fn parallel(cellar: &Cellar) -> crate::common::pgcellar::Run {
+    cellar.run(["backup", "--json", "--jobs", "2"])
+}
+
+/// A statement that needs the table for itself comes as soon as the first pg_dump has locked it, and waits until the end.
+#[test]
+fn statements_that_wait_for_the_table() {
+    let cluster = Cluster::shared(Version::V15);
+    for statement in [
+        "ALTER TABLE rows ADD late int",
+        "TRUNCATE rows",
+        "VACUUM FULL rows",
+        "DROP TABLE rows",
+        "CREATE INDEX by_n ON rows (n); CLUSTER rows USING by_n",
+    ] {
+        let database = large(cluster, "waiting");
+        let (cellar, theirs) = (raw(&database), stock(&database, &[]));
+        let programs = Programs::of(Version::V15);
+        let psql = programs.real().join("psql");
+        let (psql, name) = (psql.display(), database.name());
+        let sql = |sql: &str| format!("'{psql}' -X -q -A -t -d {name} -c \"{sql}\"");
+        let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'rows'::regclass AND granted";
+        programs.before(
+            "pg_dump",
+            &format!(
+                "{SECOND} ;; *) (unset PGOPTIONS; while [ \"$({})\" = 0 ]; do :; done; {}) >/dev/null 2>&1 & ;; esac",
+                sql(locked),
+                statement.split("; ").map(sql).collect::<Vec<_>>().join("; ")
+            ),
+        );
+        let outcome = parallel(&cellar).env("PG_BINDIR", programs.path()).succeeds();
+        let (_, ours) = made(&cellar, &outcome);
+        same(&ours, &theirs, statement);
+        nothing_is_left(&database);
+    }
+}
+
+/// The second pg_dump waits behind such a statement, which waits for the first.
+#[test]
+fn a_statement_between_the_two_dumps() {
+    let database = large(Cluster::shared(Version::V15), "between");
+    let (cellar, theirs) = (raw(&database), stock(&database, &[]));
+    let programs = Programs::of(Version::V15);
+    let (psql, name) = (programs.real().join("psql"), database.name());
+    let alter = format!("'{}' -X -q -d {name} -c 'ALTER TABLE rows ADD late int'", psql.display());
+    let waits = format!(
+        "'{}' -X -A -t -d {name} -c \"SELECT count(*) FROM pg_locks WHERE relation = 'rows'::regclass AND NOT granted\"",
+        psql.display()
+    );
+    programs.before(
+        "pg_dump",
+        &format!(
+            "{SECOND} (unset PGOPTIONS; {alter} >/dev/null 2>&1 &); (unset PGOPTIONS; while [ \"$({waits})\" = 0 ]; do :; done) ;; esac"
+        ),
+    );
+    let outcome = parallel(&cellar).env("PG_BINDIR", programs.path()).succeeds().says("in one session");
+    let (manifest, ours) = made(&cellar, &outcome);
+    assert_eq!(manifest["jobs"], Value::Null, "{outcome}");
+    same(&ours, &theirs, "between");
+    nothing_is_left(&database);
+}
+
+#[test]
+fn a_second_dump_that_fails() {
+    let database = large(Cluster::shared(Version::V15), "second");
+    let (cellar, theirs) = (raw(&database), stock(&database, &[]));
+    for how in
+        ["exit 1", "kill -KILL $$", "echo PGDMP; exit 0", "exec \"$real\" \"$@\" --exclude-table-data=public.indexed"]
+    {
+        let programs = Programs::of(Version::V15);
+        programs.before("pg_dump", &format!("{SECOND} {how} ;; esac"));
+        let outcome = parallel(&cellar).env("PG_BINDIR", programs.path()).succeeds();
+        let (manifest, ours) = made(&cellar, &outcome);
+        assert_eq!(manifest["jobs"], Value::Null, "{outcome}");
+        let _ = outcome.says("pg_dump reads all rows of");
+        same(&ours, &theirs, how);
+    }
+    nothing_is_left(&database);
+}
+
+/// Rows that no session can read until the lock on their index is released.
+fn halted<'a>(database: &Database<'a>) -> Session {
+    let index = database.sql(
+        "SELECT i.indexrelid::regclass FROM pg_class c JOIN pg_index i ON i.indrelid = c.reltoastrelid \
+         WHERE c.relname = 'toasted'",
+    );
+    let mut session = Session::open(database);
+    session.sql(&format!("BEGIN; REINDEX INDEX {index}"));
+    session
+}
+
+const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgcellar' AND query LIKE 'COPY (%toasted%' \
+     AND wait_event_type = 'Lock' AND datname = current_database()";
+
+#[test]
+fn sessions_that_are_killed_while_they_read() {
+    let database = large(Cluster::shared(Version::V15), "killed");
+    let (cellar, theirs) = (raw(&database), stock(&database, &[]));
+    for how in ["pg_terminate_backend", "pg_cancel_backend"] {
+        let session = halted(&database);
+        let mut running = parallel(&cellar).start();
+        running.wait_until("both sessions wait", || database.sql(WAITING) == "2");
+        database.sql(&format!("SELECT {how}(pid) FROM ({}) s", WAITING.replace("count(*)", "pid")));
+        running.wait_for_stderr("ended by the server, and is replaced");
+        drop(session);
+        let outcome = running.wait();
+        assert_eq!(outcome.code(), Some(0), "{outcome}");
+        let (manifest, ours) = made(&cellar, &outcome);
+        assert_eq!(manifest["jobs"], 2);
+        same(&ours, &theirs, how);
+        nothing_is_left(&database);
+    }
+}
+
+#[test]
+fn a_signal_while_sessions_read() {
+    let database = large(Cluster::shared(Version::V15), "signalled");
+    let cellar = raw(&database);
+    let before = FolderSnapshot::of(&cellar.backup_dir());
+    for signal in [Signal::TERM, Signal::KILL] {
+        let session = halted(&database);
+        let mut running = parallel(&cellar).start();
+        running.wait_until("both sessions wait", || database.sql(WAITING) == "2");
+        let processes = descendants(running.pid());
+        let asked = Instant::now();
+        running.signal(signal);
+        let outcome = running.wait();
+        assert!(asked.elapsed() < Duration::from_secs(10), "{outcome}");
+        if signal == Signal::TERM {
+            assert_eq!(outcome.code(), Some(exit::TEMPFAIL), "{outcome}");
+            let _ = outcome.says("interrupted");
+            are_gone(&processes);
+            before.is_unchanged();
+        } else {
+            wait_until_gone(&processes);
+        }
+        drop(session);
+        nothing_is_left(&database);
+    }
+    parallel(&cellar).succeeds();
+}
+
+/// pg_dump still has large objects to write.
+#[test]
+fn a_second_dump_that_is_killed_while_it_is_read() {
+    let database = large(Cluster::shared(Version::V15), "restarted");
+    let cellar = raw(&database);
+    let before = FolderSnapshot::of(&cellar.backup_dir());
+    let session = halted(&database);
+    let mut running = parallel(&cellar).start();
+    running.wait_until("both sessions wait", || database.sql(WAITING) == "2");
+    let mut dumps = descendants(running.pid());
+    dumps.retain(|process| process.name == "pg_dump");
+    assert_eq!(dumps.len(), 1);
+    kill_process(dumps[0].pid, Signal::KILL).unwrap();
+    drop(session);
+    let outcome = running.wait();
+    assert_eq!(outcome.code(), Some(exit::SYSTEM), "{outcome}");
+    let _ = outcome.says("pg_dump was killed by signal 9");
+    before.is_unchanged();
+    nothing_is_left(&database);
+}
+
+#[test]
+fn a_connection_limit() {
+    let cluster = Cluster::start(Version::V15);
+    let database = large(&cluster, "limited");
+    cluster.sql("postgres", "CREATE ROLE reader LOGIN BYPASSRLS IN ROLE pg_read_all_data PASSWORD 'r'");
+    cluster.sql("postgres", "ALTER ROLE reader SET lo_compat_privileges = on");
+    let cellar = raw(&database).with("DB_USER", "reader").with("DB_PASSWORD", "r");
+    let limit = |number: usize| cluster.sql("postgres", &format!("ALTER ROLE reader CONNECTION LIMIT {number}"));
+    limit(3);
+    let outcome = parallel(&cellar).succeeds().says("in one session");
+    assert_eq!(outcome.json()[0]["jobs"], Value::Null);
+    limit(5);
+    assert_eq!(parallel(&cellar).succeeds().json()[0]["jobs"], 2);
+}
