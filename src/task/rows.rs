@@ -7,9 +7,10 @@ use crate::blocking;
 use crate::catalogue::inventory::BackupQuery;
 use crate::cli::RowsArgs;
 use crate::config::{IdentitySource, Place, S3Access, local_zone};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::format::{count, some};
 use crate::host::progress::{Counter, Progress};
+use crate::postgres::values::TextOrder;
 use crate::printable::printable;
 use crate::restore::archive::Archive;
 use crate::restore::named_archive::{ArchiveQuery, NamedArchive};
@@ -33,6 +34,7 @@ const NAMED: usize = 10;
 pub(super) struct RowsRequest {
     table: String,
     conditions: Vec<String>,
+    collation: Option<String>,
     columns: Option<String>,
     limit: Option<u64>,
     format: RowFormat,
@@ -43,6 +45,7 @@ impl RowsRequest {
         Ok(RowsRequest {
             table: args.table.clone(),
             conditions: args.conditions.clone(),
+            collation: args.collation.clone(),
             columns: args.columns.clone(),
             limit: args.limit,
             format: RowFormat::of_name(&args.format)?,
@@ -52,7 +55,14 @@ impl RowsRequest {
     /// The same of a table.
     fn selection(&self, table: &ArchivedTable) -> Result<RowSelection> {
         let columns = self.columns.as_deref().map(|list| column_list(table, list)).transpose()?;
-        Ok(RowSelection { filter: RowFilter::new(table, &self.conditions, &local_zone())?, columns, limit: self.limit })
+        let order = self.collation.as_deref().map(|locale| {
+            TextOrder::of_locale(locale).ok_or_else(|| {
+                Error::new(Kind::Usage, format!("'{}' is no locale", locale.escape_debug()))
+                    .hint("write a language, or one with its country: de, sv-SE")
+            })
+        });
+        let filter = RowFilter::new(table, &self.conditions, &local_zone())?.in_order(order.transpose()?);
+        Ok(RowSelection { filter, columns, limit: self.limit })
     }
 }
 
@@ -121,6 +131,6 @@ fn log_parts(table: &ArchivedTable) {
 }
 
 /// The error of an output, which says itself what cannot be written.
-fn out_error(error: &std::io::Error) -> crate::error::Error {
-    crate::error::Error::write("the rows", error)
+fn out_error(error: &std::io::Error) -> Error {
+    Error::write("the rows", error)
 }

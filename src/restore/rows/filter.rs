@@ -9,7 +9,7 @@ use memchr::memmem::Finder;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::copy_text;
 use crate::postgres::text_encoding::TextEncoding;
-use crate::postgres::values::{TypedValue, ValueKind};
+use crate::postgres::values::{TextOrder, TypedValue, ValueKind};
 use crate::restore::rows::{ArchivedTable, RowView};
 
 /// Operators between a column and a value, each before those that it begins with.
@@ -52,6 +52,8 @@ pub struct RowFilter {
     conditions: Vec<Condition>,
     /// A text that every row for which they hold contains, as the archive has it.
     text: Option<Finder<'static>>,
+    /// The order of texts; none for that of their bytes.
+    order: Option<TextOrder>,
     /// No row can hold them: a value has letters that the archive's encoding lacks.
     is_impossible: bool,
 }
@@ -115,6 +117,13 @@ impl RowFilter {
         Ok(filter)
     }
 
+    /// The same conditions, with texts compared in the order of a locale where they are less or more. Which texts are equal,
+    /// their bytes decide, as in PostgreSQL's deterministic collations.
+    #[must_use]
+    pub fn in_order(self, order: Option<TextOrder>) -> Self {
+        RowFilter { order, ..self }
+    }
+
     /// Whether there are no conditions.
     pub fn is_empty(&self) -> bool {
         self.conditions.is_empty()
@@ -161,8 +170,15 @@ impl RowFilter {
                     Operand::Ready(operand) => Some(operand.clone()),
                     Operand::Digits(digits) => kind.parse(digits),
                 };
-                let order = kind.parse(&value).zip(operand).map(|(value, operand)| value.compare(&operand));
-                order.is_some_and(|order| operator.holds(order))
+                let compared = kind.parse(&value).zip(operand).map(|pair| match (&pair, &self.order, kind) {
+                    (
+                        (TypedValue::Bytes(value), TypedValue::Bytes(operand)),
+                        Some(order),
+                        ValueKind::Text | ValueKind::Padded,
+                    ) => order.compare(value, operand),
+                    ((value, operand), ..) => value.compare(operand),
+                });
+                compared.is_some_and(|order| operator.holds(order))
             }
         })
     }
@@ -420,6 +436,20 @@ mod tests {
         assert_eq!(ids("LATIN1", latin, &["name=\u{20ac}"]), "");
         assert_eq!(ids("LATIN1", latin, &["name LIKE gr_n"]), "1");
         assert_eq!(ids("SJIS", b"1\t\x95\\\t\\N\t\\N\n2\t\x95\\\t\\N\t\\N\n", &["name=\u{8868}", "id=2"]), "2");
+    }
+
+    #[test]
+    fn texts_have_an_order_that_is_asked_for() {
+        let table = table("UTF8");
+        let condition = ["name<zebra".to_owned()];
+        let less = |locale: Option<&str>, name: &str| {
+            let order = locale.map(|locale| TextOrder::of_locale(locale).unwrap());
+            let filter = RowFilter::new(&table, &condition, &TimeZone::UTC).unwrap().in_order(order);
+            let line = format!("1\t{name}\t\\N\t\\N");
+            filter.holds(&RowSplitter::new(&table).split(line.as_bytes()).unwrap())
+        };
+        assert!(!less(None, "ål") && less(Some("de"), "ål") && !less(Some("sv"), "ål"));
+        assert!(less(None, "Zoo") && !less(Some("de"), "Zoo"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::restore::selection::means;
 use crate::stop::Stop;
 
 /// How alike a name must be to be suggested (Jaro-Winkler), and how many are.
-const ALIKE: f64 = 0.7;
+const ALIKE: f64 = 0.8;
 const SUGGESTED: usize = 3;
 
 /// How many tables a chain of INHERITS may have.

@@ -43,7 +43,8 @@ pub fn statement(
 }
 
 fn literal(column: &ArchivedColumn, value: &[u8], out: &mut impl Write) -> io::Result<()> {
-    let is_number = |value: &[u8]| value.iter().all(|byte| b"0123456789 +-eE.".contains(byte));
+    // Without quotes -0 is the integer 0.
+    let is_number = |value: &[u8]| value != b"-0" && value.iter().all(|byte| b"0123456789 +-eE.".contains(byte));
     match column.kind {
         ValueKind::Integer | ValueKind::Numeric | ValueKind::Real | ValueKind::Double if is_number(value) => {
             return out.write_all(value);
