@@ -300,8 +300,10 @@ mod tests {
             ("fields", "interval day to second(2)", false),
             ("d", "double precision", false),
         ];
-        let expected: Vec<(String, String, bool)> =
-            expected.iter().map(|(name, type_name, generated)| ((*name).into(), (*type_name).into(), *generated)).collect();
+        let expected: Vec<(String, String, bool)> = expected
+            .iter()
+            .map(|(name, type_name, generated)| ((*name).into(), (*type_name).into(), *generated))
+            .collect();
         assert_eq!(columns, expected);
         assert_eq!(definition.parents, [name("shop", "parent"), name("other", "P")]);
     }
@@ -310,12 +312,17 @@ mod tests {
     fn other_tables() {
         let (found, definition) = table(b"CREATE UNLOGGED TABLE s.t (\n)\nPARTITION BY LIST (a);\n").unwrap();
         assert_eq!((found, definition), (name("s", "t"), TableDefinition::default()));
-        let (_, definition) = table(b"CREATE FOREIGN TABLE s.t (\n    a integer OPTIONS (x 'y')\n)\nSERVER s;\n").unwrap();
+        let (_, definition) =
+            table(b"CREATE FOREIGN TABLE s.t (\n    a integer OPTIONS (x 'y')\n)\nSERVER s;\n").unwrap();
         assert_eq!(definition.columns[0].type_name, b"integer");
         let (_, definition) = table(b"CREATE TABLE s.t OF s.person (\n    id WITH OPTIONS DEFAULT 1\n);\n").unwrap();
         assert_eq!((definition.columns.len(), definition.of_type), (0, Some(name("s", "person"))));
-        let (_, person) = composite_type(b"CREATE TYPE s.person AS (\n\tid integer,\n\tname text COLLATE x\n);\n").unwrap();
-        assert_eq!(person.columns.iter().map(|one| one.type_name.as_slice()).collect::<Vec<_>>(), [&b"integer"[..], b"text"]);
+        let (_, person) =
+            composite_type(b"CREATE TYPE s.person AS (\n\tid integer,\n\tname text COLLATE x\n);\n").unwrap();
+        assert_eq!(
+            person.columns.iter().map(|one| one.type_name.as_slice()).collect::<Vec<_>>(),
+            [&b"integer"[..], b"text"]
+        );
         assert_eq!(table(b"CREATE VIEW s.v AS SELECT 1;"), None);
         assert_eq!(domain(b"CREATE DOMAIN s.d AS numeric(3,1) DEFAULT 1;\n").unwrap().1, b"numeric(3,1)");
     }
@@ -329,7 +336,8 @@ mod tests {
         assert_eq!(attached(attach), Some((name("s", "p 1"), name("s", "root"))));
         let old = [&b"CREATE TABLE s.\"p 1\" (\n    a integer\n);\n"[..], attach].concat();
         assert_eq!(attached(&old), attached(attach));
-        let identity = b"ALTER TABLE s.t ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (\n    SEQUENCE NAME s.q\n);\n";
+        let identity =
+            b"ALTER TABLE s.t ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (\n    SEQUENCE NAME s.q\n);\n";
         assert_eq!(identity_column(identity), Some((name("s", "t"), b"id".to_vec())));
         assert_eq!(copied(b"COPY s.t (a, \"b)\") FROM stdin;\n"), Some((name("s", "t"), &b"(a, \"b)\")"[..])));
         assert_eq!(copied(b"COPY s.t  FROM stdin;\n"), Some((name("s", "t"), &b""[..])));

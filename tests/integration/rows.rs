@@ -84,12 +84,10 @@ fn of_version(version: Version) {
         ("plain", "gzip", false),
         ("plain", "xz", true),
     ] {
-        let mut cellar =
-            Cellar::new(&cluster).with("BACKUP_FORMAT", format).with("BACKUP_COMPRESSION", compression);
+        let mut cellar = Cellar::new(&cluster).with("BACKUP_FORMAT", format).with("BACKUP_COMPRESSION", compression);
         if encrypted {
             let key = keys::age(cellar.scratch(), "key");
-            cellar =
-                cellar.with("BACKUP_AGE_RECIPIENTS", key.recipient).with("BACKUP_AGE_IDENTITY_FILE", key.identity);
+            cellar = cellar.with("BACKUP_AGE_RECIPIENTS", key.recipient).with("BACKUP_AGE_IDENTITY_FILE", key.identity);
         }
         cellar.back_up(database.name());
         cellars.push((cellar, format!("{format}, {compression}, encrypted: {encrypted}")));
@@ -108,7 +106,11 @@ fn of_version(version: Version) {
             lines
         };
         assert_eq!(sorted(&found.stdout), sorted(&events), "{what}");
-        assert_eq!(printed(&["child", "--where", "extra=10", "--format", "csv"]).stdout, "id,label,extra\n2,two,10.0\n", "{what}");
+        assert_eq!(
+            printed(&["child", "--where", "extra=10", "--format", "csv"]).stdout,
+            "id,label,extra\n2,two,10.0\n",
+            "{what}"
+        );
         assert_eq!(printed(&["empty", "--format", "csv"]).stdout, "id\n", "{what}");
     }
 }
@@ -189,7 +191,11 @@ fn conditions_compare_values_by_their_types() {
     assert_eq!(limited.stdout, "COPY shop.orders (\"id\") FROM stdin;\n1\n2\n3\n\\.\n");
     let lines = cellar.run(["rows", "shop.orders", "--where", "id<0", "--format", "json-lines"]).succeeds().stdout;
     let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
-    assert_eq!((&first["id"], &first["price"], &first["doc"]["a"]), (&(-1).into(), &"NaN".into(), &1.into()), "{lines}");
+    assert_eq!(
+        (&first["id"], &first["price"], &first["doc"]["a"]),
+        (&(-1).into(), &"NaN".into(), &1.into()),
+        "{lines}"
+    );
     assert_eq!(lines.lines().count(), 4);
     let table = cellar.run(["rows", "shop.orders", "--where", "id=-2", "--columns", "id,label,price"]).succeeds();
     assert!(table.stdout.starts_with("id | label | price\n---+-------+------\n-2 |       |  NULL\n"), "{table}");
@@ -208,7 +214,8 @@ fn other_programs_read_the_output_to_equal_values() {
     let mut psql = cluster.client("psql", database.name());
     must(psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", &format!("\\copy again from '{path}' csv header")]));
     let hash = |table: &str| {
-        database.sql(&format!("SELECT md5(string_agg(t::text, '|' ORDER BY id)) FROM (SELECT {COLUMNS} FROM {table}) t"))
+        database
+            .sql(&format!("SELECT md5(string_agg(t::text, '|' ORDER BY id)) FROM (SELECT {COLUMNS} FROM {table}) t"))
     };
     assert_eq!(hash("again"), hash("shop.orders"));
 
@@ -247,7 +254,8 @@ fn a_deleted_row_comes_back_by_a_new_table_and_nothing_of_the_old_one_runs() {
         let cellar = Cellar::new(&cluster);
         let id = cellar.back_up(database.name())["id"].as_str().unwrap().to_owned();
         let before = database.sql("SELECT * FROM bottle ORDER BY id");
-        database.sql("DELETE FROM bottle WHERE id = 3; UPDATE bottle SET label = 'spoilt' WHERE id = 4; DELETE FROM mark");
+        database
+            .sql("DELETE FROM bottle WHERE id = 3; UPDATE bottle SET label = 'spoilt' WHERE id = 4; DELETE FROM mark");
         let into = || cellar.run(["rows", "bottle", "--where", "id<6", "--into", database.name()]);
         let printed = into().succeeds();
         assert_eq!(database.sql("SELECT count(*) FROM mark"), "0", "{printed}");
@@ -416,7 +424,10 @@ fn rows_out_of_a_bucket() {
     for format in ["custom", "directory"] {
         let backup = cellar.run(["backup", "--json"]).env("DB_NAME", database.name()).env("BACKUP_FORMAT", format);
         let manifest = backup.succeeds().json()[0].clone();
-        ids.push((manifest["id"].as_str().unwrap().to_owned(), manifest["files"][0]["key"].as_str().unwrap().to_owned()));
+        ids.push((
+            manifest["id"].as_str().unwrap().to_owned(),
+            manifest["files"][0]["key"].as_str().unwrap().to_owned(),
+        ));
         std::thread::sleep(std::time::Duration::from_millis(1100));
     }
     drop(cluster);
@@ -424,10 +435,12 @@ fn rows_out_of_a_bucket() {
     let address = |key: &str| format!("s3://{}/database-backups/{key}", bucket.name());
     let [(custom, archive), (directory, _)] = &ids[..] else { panic!("{ids:?}") };
     for backup in [custom, directory, &address(archive), &address(&format!("{directory}/"))] {
-        let printed = cellar.run(["rows", "shop.orders", backup, "--where", "id=77", "--columns", "label", "--format", "csv"]);
+        let printed =
+            cellar.run(["rows", "shop.orders", backup, "--where", "id=77", "--columns", "label", "--format", "csv"]);
         assert_eq!(printed.succeeds().stdout, "label\nlabel 77\n", "{backup}");
     }
-    let versions = cellar.run(["rows", "shop.orders", "--all", "--where", "id=77", "--columns", "id", "--format", "csv"]);
+    let versions =
+        cellar.run(["rows", "shop.orders", "--all", "--where", "id=77", "--columns", "id", "--format", "csv"]);
     let versions = versions.succeeds().says("1 backup read, 1 not");
     assert_eq!(versions.stdout, format!("from_backup,until_backup,id\n{custom},{directory},77\n"));
 }
@@ -446,7 +459,10 @@ fn databases_in_other_encodings() {
         let file = cellar.scratch().join("rows.copy");
         cellar.run(["rows", "Bäume", "--format", "copy", "--output", file.to_str().unwrap()]).succeeds();
         let bytes = std::fs::read(&file).unwrap();
-        assert_eq!(bytes, b"COPY public.\"B\xe4ume\" (id, \"gr\xf6\xdfe\") FROM stdin;\n1\t\xd6l\n2\tx\n\\.\n", "{format}");
+        assert_eq!(
+            bytes, b"COPY public.\"B\xe4ume\" (id, \"gr\xf6\xdfe\") FROM stdin;\n1\t\xd6l\n2\tx\n\\.\n",
+            "{format}"
+        );
         let into = cluster.name_for("utf8");
         cluster.sql("postgres", &format!("CREATE DATABASE {into} TEMPLATE template0 ENCODING 'UTF8'"));
         cellar.run(["rows", "Bäume", "--into", &into, "--into-table", "public.trees"]).succeeds();

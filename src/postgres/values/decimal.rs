@@ -106,7 +106,9 @@ impl<'a> Decimal<'a> {
         let length = |digits: &[u8]| i64::try_from(digits.len()).unwrap_or(i64::MAX);
         let own = match self.before.is_empty() {
             false => length(self.before),
-            true => -length(self.after.get(..self.after.iter().take_while(|digit| **digit == b'0').count()).unwrap_or_default()),
+            true => -length(
+                self.after.get(..self.after.iter().take_while(|digit| **digit == b'0').count()).unwrap_or_default(),
+            ),
         };
         own.saturating_add(self.exponent)
     }

@@ -120,7 +120,9 @@ mod tests {
         let berlin = TimeZone::get("Europe/Berlin").unwrap();
         assert_eq!(timestamp("2026-07-01 12:00", Some(&berlin)), timestamp("2026-07-01 10:00:00+00", Some(&berlin)));
         assert_eq!(timestamp("2026-01-01 12:00:00Z", Some(&berlin)), timestamp("2026-01-01 13:00", Some(&berlin)));
-        for wrong in ["2026-13-01", "2026-02-29", "2026", "2026-01-01 25:00", "2026-01-01 1", "x", "2026-01-01 00:00:00+1:2:3:4"] {
+        for wrong in
+            ["2026-13-01", "2026-02-29", "2026", "2026-01-01 25:00", "2026-01-01 1", "x", "2026-01-01 00:00:00+1:2:3:4"]
+        {
             assert_eq!(timestamp(wrong, Some(&berlin)), None, "{wrong}");
         }
         assert_eq!(timestamp("2026-01-01 00:00:00+01", None), None);

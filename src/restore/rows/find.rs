@@ -15,7 +15,8 @@ use crate::postgres::table_definition::{
 use crate::postgres::text_encoding::TextEncoding;
 use crate::postgres::values::ValueKind;
 use crate::restore::archive::{Archive, encoding_of};
-use crate::restore::rows::{ArchivedColumn, ArchivedTable, TablePart, script};
+use crate::restore::rows::script;
+use crate::restore::rows::table::{ArchivedColumn, ArchivedTable, TablePart};
 use crate::restore::selection::means;
 use crate::stop::Stop;
 
@@ -230,7 +231,8 @@ impl TableSearch<'_> {
                 "only rows that pg_dump wrote for COPY can be read: those of a dump without --inserts and --column-inserts",
             ));
         }
-        let unparsed = || Error::new(Kind::Data, format!("the COPY statement of {name} is not in the form that pg_dump writes"));
+        let unparsed =
+            || Error::new(Kind::Data, format!("the COPY statement of {name} is not in the form that pg_dump writes"));
         let lists: Vec<Vec<Vec<u8>>> =
             data.iter().map(|data| columns_of(&data.copy)).collect::<Option<_>>().ok_or_else(unparsed)?;
         let own = self.columns(&relation, GENERATIONS);
@@ -278,7 +280,8 @@ impl TableSearch<'_> {
             (Some(one), None) => Ok(one.clone()),
             (Some(_), Some(_)) => {
                 let names: Vec<String> = self.found.iter().map(|name| self.shown(name)).collect();
-                let message = format!("{} has {} tables '{}'", archive.name, names.len(), self.requested.escape_debug());
+                let message =
+                    format!("{} has {} tables '{}'", archive.name, names.len(), self.requested.escape_debug());
                 Err(Error::new(Kind::Usage, message).hint(format!("name one of {}", some(&names, 10))))
             }
             (None, _) => {
@@ -354,7 +357,8 @@ fn columns_of(copy: &[u8]) -> Option<Vec<Vec<u8>>> {
 fn without_rows(archive: &Archive, name: &str) -> Error {
     let omitted = archive.manifest.iter().flat_map(|manifest| &manifest.omitted);
     let quoted = |text: &str| Quoted::from(text).parts();
-    let reason = omitted.filter(|omission| quoted(&omission.name) == quoted(name)).map(|omission| omission.reason.as_str());
+    let reason =
+        omitted.filter(|omission| quoted(&omission.name) == quoted(name)).map(|omission| omission.reason.as_str());
     let why = reason.last().map_or(String::new(), |reason| format!(" ({reason})"));
     Error::new(Kind::Missing, format!("{} has no rows of {name}{why}", archive.name))
         .hint("they were left out of the dump, or it is a table of another kind: pgcellar show lists them")

@@ -8,9 +8,9 @@ use crate::error::{Error, Kind, Result};
 use crate::fingerprint::{Fingerprints, Quoted, Sum};
 use crate::postgres::table_definition::relation_of;
 use crate::postgres::values::ValueKind;
-use crate::restore::rows::print::{ColumnValue, RowFormat, RowPrinter};
+use crate::restore::rows::print::{RowFormat, RowPrinter};
 use crate::restore::rows::select::{RowOutput, RowSelection};
-use crate::restore::rows::{ArchivedColumn, ArchivedTable, RowView};
+use crate::restore::rows::table::{ArchivedColumn, ArchivedTable, ColumnValue, RowView};
 
 /// Most bytes of rows that are kept: the versions of a row are compared across all backups.
 const KEPT: usize = 256 << 20;
@@ -33,7 +33,8 @@ impl TablePrints {
             let name = relation_of(quoted);
             name.is_some_and(|name| name == table.relation || table.parts.iter().any(|part| part.relation == name))
         };
-        let of_table = prints?.tables.iter().filter(|print| is_meant(&print.target) || print.relations().iter().any(is_meant));
+        let of_table =
+            prints?.tables.iter().filter(|print| is_meant(&print.target) || print.relations().iter().any(is_meant));
         let mut found: Vec<Print> =
             of_table.map(|print| (print.target.clone(), print.columns.clone(), print.sum)).collect();
         found.sort_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)));
@@ -167,7 +168,8 @@ impl RowOutput for BackupRows<'_> {
     fn row(&mut self, _line: &[u8], row: &RowView<'_>) -> io::Result<()> {
         let last = self.history.backups.len() - 1;
         let mut key = Vec::new();
-        let mut places: Vec<(usize, usize)> = self.columns.iter().copied().zip(self.positions.iter().copied()).collect();
+        let mut places: Vec<(usize, usize)> =
+            self.columns.iter().copied().zip(self.positions.iter().copied()).collect();
         places.sort_unstable();
         for (column, position) in &places {
             key.extend_from_slice(&column.to_be_bytes());

@@ -21,8 +21,9 @@ use crate::host::progress::Counter;
 use crate::postgres::client::{connect, failed, identifier};
 use crate::printable::printable;
 use crate::restore::archive::Archive;
+use crate::restore::rows::read::read;
 use crate::restore::rows::select::{RowOutput, RowSelection, SelectedRows};
-use crate::restore::rows::{ArchivedColumn, ArchivedTable, RowView, read};
+use crate::restore::rows::table::{ArchivedColumn, ArchivedTable, RowView};
 use crate::stop::Stop;
 
 mod types;
@@ -37,7 +38,8 @@ const NAME: usize = 63;
 
 /// Parameters of pg_dump's session by which it writes values (`setup_connection` of `src/bin/pg_dump/pg_dump.c`), and that the
 /// reader of these must have.
-const AS_WRITTEN: &str = "SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL IntervalStyle = postgres; SET LOCAL xmloption = content";
+const AS_WRITTEN: &str =
+    "SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL IntervalStyle = postgres; SET LOCAL xmloption = content";
 
 /// A table to make.
 #[derive(Debug)]
@@ -176,7 +178,11 @@ fn name_of(new: &NewTable<'_>, table: &ArchivedTable) -> Result<String> {
         }
         Some(requested) => {
             let parts: Vec<String> = match requested.contains('"') {
-                true => Quoted::from(requested).parts().into_iter().map(|part| String::from_utf8_lossy(&part).into_owned()).collect(),
+                true => Quoted::from(requested)
+                    .parts()
+                    .into_iter()
+                    .map(|part| String::from_utf8_lossy(&part).into_owned())
+                    .collect(),
                 false => requested.split('.').map(str::to_owned).collect(),
             };
             match <[String; 2]>::try_from(parts) {
@@ -190,7 +196,10 @@ fn name_of(new: &NewTable<'_>, table: &ArchivedTable) -> Result<String> {
         }
     };
     if name.is_empty() || name.len() > NAME {
-        return Err(Error::new(Kind::Usage, format!("the name of a table has 1 to {NAME} bytes, and '{}' not", name.escape_debug())));
+        return Err(Error::new(
+            Kind::Usage,
+            format!("the name of a table has 1 to {NAME} bytes, and '{}' not", name.escape_debug()),
+        ));
     }
     let schema = if schema.is_empty() { "public".to_owned() } else { schema };
     Ok(format!("{}.{}", identifier(&schema), identifier(&name)))
@@ -277,7 +286,8 @@ impl Statements<'_> {
 
     fn by_key(&self, key: &[usize], major: u32) -> String {
         let Statements { live, new, overriding, .. } = self;
-        let on: Vec<String> = key.iter().map(|at| format!("live.{} = {}", self.name(*at), self.old_value(*at))).collect();
+        let on: Vec<String> =
+            key.iter().map(|at| format!("live.{} = {}", self.name(*at), self.old_value(*at))).collect();
         let on = on.join(" AND ");
         let (first, differs) = (self.name(key.first().copied().unwrap_or_default()), self.differs(key));
         let or_differs = differs.as_ref().map(|differs| format!(" OR {differs}")).unwrap_or_default();

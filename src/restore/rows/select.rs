@@ -8,8 +8,10 @@ use crate::postgres::client::identifier;
 use crate::postgres::table_definition::copied;
 use crate::postgres::text_encoding::TextEncoding;
 use crate::restore::rows::filter::RowFilter;
-use crate::restore::rows::print::{ColumnValue, RowFormat, RowPrinter};
-use crate::restore::rows::{ArchivedColumn, ArchivedTable, RowSplitter, RowView, TablePart, TableSink};
+use crate::restore::rows::print::{RowFormat, RowPrinter};
+use crate::restore::rows::table::{
+    ArchivedColumn, ArchivedTable, ColumnValue, RowSplitter, RowView, TablePart, TableSink,
+};
 
 /// Which rows and columns of a table.
 #[derive(Debug)]
@@ -220,9 +222,9 @@ fn copy_statement(part: &TablePart, table: &ArchivedTable, columns: &[usize]) ->
 /// A text of UTF-8 in the encoding of the archive.
 fn as_in_archive(text: &[u8], encoding: TextEncoding) -> io::Result<Cow<'_, [u8]>> {
     match std::str::from_utf8(text) {
-        Ok(text) => encoding.encode(text).ok_or_else(|| {
-            Error::new(Kind::Data, "a value cannot be written in the encoding of the archive").into()
-        }),
+        Ok(text) => encoding
+            .encode(text)
+            .ok_or_else(|| Error::new(Kind::Data, "a value cannot be written in the encoding of the archive").into()),
         Err(_) => Ok(Cow::Borrowed(text)),
     }
 }

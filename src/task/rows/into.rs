@@ -17,7 +17,7 @@ use crate::restore::rows::find;
 use crate::restore::rows::into::{NewTable, put_into, statements};
 use crate::stdout;
 use crate::stop::Stop;
-use crate::task::rows::{RowsRequest, log_parts};
+use crate::task::rows::request::{RowsRequest, log_parts};
 
 /// Makes the table, and prints the statements.
 pub async fn run(
@@ -32,13 +32,11 @@ pub async fn run(
     let table = Arc::new(blocking::run(stop, move || find(&source, &name, &stopped)).await?);
     log_parts(&table);
     let suffix = suffix(&archive);
-    let new =
-        NewTable { connection: &connection, database, requested: args.into_table.as_deref(), suffix: &suffix };
+    let new = NewTable { connection: &connection, database, requested: args.into_table.as_deref(), suffix: &suffix };
     let progress = Progress::begin(&format!("rows of {}", request.table), None);
     let counter = progress.counter();
     let selection = request.selection(&table)?;
-    let filled =
-        stop.or(put_into(&new, Arc::clone(&archive), Arc::clone(&table), selection, (&counter, stop))).await?;
+    let filled = stop.or(put_into(&new, Arc::clone(&archive), Arc::clone(&table), selection, (&counter, stop))).await?;
     drop(progress);
     let rows = count(usize::try_from(filled.rows).unwrap_or(usize::MAX), "row");
     let heading = format!(

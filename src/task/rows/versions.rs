@@ -22,7 +22,7 @@ use crate::restore::rows::{ArchivedTable, find, read};
 use crate::stop::Stop;
 use crate::store::Stores;
 use crate::task::rows::output::RowsFile;
-use crate::task::rows::{RowsRequest, out_error};
+use crate::task::rows::request::{RowsRequest, out_error};
 
 /// What is known after some backups.
 #[derive(Default)]
@@ -90,8 +90,11 @@ fn good<'a>(inventory: &'a Inventory, database: Option<&str>) -> Result<Vec<&'a 
     match databases.as_slice() {
         [_] => Ok(groups.into_iter().map(BackupCopies::best).collect()),
         [] => Err(Error::new(Kind::Missing, "there is no good whole backup").hint("pgcellar list shows the backups")),
-        several => Err(Error::new(Kind::Usage, format!("there are backups of {} databases: {}", several.len(), some(several, 10)))
-            .hint("name one with --database")),
+        several => Err(Error::new(
+            Kind::Usage,
+            format!("there are backups of {} databases: {}", several.len(), some(several, 10)),
+        )
+        .hint("name one with --database")),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::postgres::client::failed;
 use crate::postgres::columns::get;
 use crate::printable::printable;
-use crate::restore::rows::ArchivedColumn;
+use crate::restore::rows::table::ArchivedColumn;
 
 /// A column of a new table.
 #[derive(Clone, Debug)]
@@ -69,7 +69,8 @@ async fn of_server(client: &Client, name: &str) -> Result<(Option<String>, Optio
     }
     let Ok(row) = client.query_one("SELECT to_regtype($1)::oid", &[&name]).await else { return Ok((None, None)) };
     let Some(oid) = get::<Option<u32>>(&row, 0)? else { return Ok((None, None)) };
-    let version = client.query_one("SELECT current_setting('server_version_num')::int", &[]).await.map_err(cannot_read)?;
+    let version =
+        client.query_one("SELECT current_setting('server_version_num')::int", &[]).await.map_err(cannot_read)?;
     let multirange = if get::<i32>(&version, 0)? >= 140_000 { "r.rngmultitypid = t.oid" } else { "false" };
     let has_domain = HAS_DOMAIN.replace("MULTIRANGE", multirange);
     let domains = |oid: u32| {

@@ -5,8 +5,7 @@ use std::io::{self, Write};
 
 use crate::postgres::client::identifier;
 use crate::postgres::values::ValueKind;
-use crate::restore::rows::print::ColumnValue;
-use crate::restore::rows::{ArchivedColumn, ArchivedTable};
+use crate::restore::rows::table::{ArchivedColumn, ArchivedTable, ColumnValue};
 
 /// The beginning of each statement.
 pub fn head(table: &ArchivedTable, columns: &[ArchivedColumn]) -> Vec<u8> {

@@ -9,7 +9,13 @@ fn columns() -> Vec<ArchivedColumn> {
         kind: ValueKind::of_type(type_name),
         always_identity: name == "id",
     };
-    vec![column("id", "bigint"), column("my, note", "text"), column("ok", "boolean"), column("doc", "json"), column("b", "bit(3)")]
+    vec![
+        column("id", "bigint"),
+        column("my, note", "text"),
+        column("ok", "boolean"),
+        column("doc", "json"),
+        column("b", "bit(3)"),
+    ]
 }
 
 fn printed(format: RowFormat, rows: &[[Option<&str>; 5]]) -> String {
@@ -51,7 +57,8 @@ fn objects() {
 
 #[test]
 fn statements() {
-    let head = "INSERT INTO \"s\".\"my t\" (\"id\", \"my, note\", \"ok\", \"doc\", \"b\") OVERRIDING SYSTEM VALUE VALUES (";
+    let head =
+        "INSERT INTO \"s\".\"my t\" (\"id\", \"my, note\", \"ok\", \"doc\", \"b\") OVERRIDING SYSTEM VALUE VALUES (";
     let expected = format!(
         "{head}1, 'it''s \"a\", b\n', true, '{{\"a\":\n [1]}}', B'101');\n{head}-20, '', false, NULL, NULL);\n\
          {head}NULL, '\\.', NULL, '\"x\"', NULL);\n"
@@ -68,7 +75,8 @@ fn aligned() {
 -20 |                      | f    | NULL              | NULL
 ";
     let printed = printed(RowFormat::Table, &ROWS);
-    let squeezed = |text: &str| text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+    let squeezed =
+        |text: &str| text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
     for line in squeezed(expected).iter().filter(|line| !line.contains("--")) {
         assert!(squeezed(&printed).contains(line), "{line}\n{printed}");
     }
