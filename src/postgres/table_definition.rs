@@ -250,6 +250,21 @@ fn type_of(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_statement_is_survived(
+            before in prop::sample::select(vec!["CREATE TABLE s.t (", "ALTER TABLE ONLY s.t ADD CONSTRAINT c PRIMARY KEY (", "COPY s.t (", ""]),
+            text in "[a-z\"'(),. \\\\ä]{0,40}",
+            bytes in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            for statement in [[before.as_bytes(), text.as_bytes()].concat(), [before.as_bytes(), &bytes].concat()] {
+                let _ = (table(&statement), primary_key(&statement), attached(&statement), copied(&statement));
+                let _ = (composite_type(&statement), domain(&statement), identity_column(&statement));
+            }
+        }
+    }
 
     fn name(schema: &str, name: &str) -> RelationName {
         (schema.as_bytes().to_vec(), name.as_bytes().to_vec())

@@ -15,12 +15,13 @@ use crate::postgres::table_definition::{
 use crate::postgres::text_encoding::TextEncoding;
 use crate::postgres::values::ValueKind;
 use crate::restore::archive::{Archive, encoding_of};
-use crate::restore::rows::{ArchivedColumn, ArchivedTable, TablePart, script};
+use crate::restore::rows::script;
+use crate::restore::rows::table::{ArchivedColumn, ArchivedTable, TablePart};
 use crate::restore::selection::means;
 use crate::stop::Stop;
 
 /// How alike a name must be to be suggested (Jaro-Winkler), and how many are.
-const ALIKE: f64 = 0.7;
+const ALIKE: f64 = 0.8;
 const SUGGESTED: usize = 3;
 
 /// How many tables a chain of INHERITS may have.

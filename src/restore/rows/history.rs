@@ -8,9 +8,9 @@ use crate::error::{Error, Kind, Result};
 use crate::fingerprint::{Fingerprints, Quoted, Sum};
 use crate::postgres::table_definition::relation_of;
 use crate::postgres::values::ValueKind;
-use crate::restore::rows::print::{ColumnValue, RowFormat, RowPrinter};
+use crate::restore::rows::print::{RowFormat, RowPrinter};
 use crate::restore::rows::select::{RowOutput, RowSelection};
-use crate::restore::rows::{ArchivedColumn, ArchivedTable, RowView};
+use crate::restore::rows::table::{ArchivedColumn, ArchivedTable, ColumnValue, RowView};
 
 /// Most bytes of rows that are kept: the versions of a row are compared across all backups.
 const KEPT: usize = 256 << 20;

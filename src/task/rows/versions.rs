@@ -22,7 +22,7 @@ use crate::restore::rows::{ArchivedTable, find, read};
 use crate::stop::Stop;
 use crate::store::Stores;
 use crate::task::rows::output::RowsFile;
-use crate::task::rows::{RowsRequest, out_error};
+use crate::task::rows::request::{RowsRequest, out_error};
 
 /// What is known after some backups.
 #[derive(Default)]

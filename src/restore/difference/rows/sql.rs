@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use crate::postgres::client::identifier;
-use crate::restore::rows::print::{ColumnValue, insert};
+use crate::restore::rows::print::insert;
+use crate::restore::rows::table::ColumnValue;
 use crate::restore::rows::{ArchivedColumn, ArchivedTable};
 
 /// Types without an operator `=`, which are compared as text.
