@@ -17,6 +17,7 @@ import levels
 import memory
 import restore
 import retention
+import rows
 import s3
 from report import warn_if_busy
 
@@ -28,6 +29,7 @@ BENCHES = {
     "memory": memory.run,
     "restore": restore.run,
     "retention": retention.run,
+    "rows": rows.run,
     "s3": s3.run,
 }
 

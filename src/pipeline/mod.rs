@@ -9,6 +9,7 @@ pub mod decompress;
 mod decrypt;
 pub mod digest;
 pub mod encrypt;
+mod gzip_members;
 mod method;
 mod sink;
 mod source;

@@ -158,6 +158,45 @@ fn restoring() {
 }
 
 #[test]
+fn rows_of_backups() {
+    let cluster = Cluster::start(Version::V15);
+    let desk = Desk::new(&cluster);
+    let [rows, history, into] = &blocks("doc/rows.md")[..] else { panic!("the page has other blocks") };
+    desk.shop.sql("ALTER TABLE bottle ADD PRIMARY KEY (id)");
+    desk.run("pgcellar backup");
+    let printed = desk.run(rows);
+    assert!(printed.contains(" 7 | Riesling 7\n"), "{printed}");
+    let file = std::fs::read_to_string(desk.folder().join("bottle.csv")).unwrap();
+    assert_eq!(file.lines().count(), 1001);
+    let printed = desk.run(history);
+    assert!(printed.contains("from_backup") && printed.contains("Riesling 7"), "{printed}");
+    desk.shop.sql("DELETE FROM bottle WHERE id = 7");
+    desk.run(into);
+    let script = desk.folder().join("bring_back.sql");
+    must(cluster.client("psql", "shop").args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"]).arg(script));
+    assert_eq!(desk.shop.sql("SELECT count(*) FROM bottle"), "1000");
+}
+
+#[test]
+fn differences() {
+    let cluster = Cluster::start(Version::V15);
+    let desk = Desk::new(&cluster);
+    let [diff] = &blocks("doc/diff.md")[..] else { panic!("the page has other blocks") };
+    for night in 0..4 {
+        desk.shop.sql(&format!("UPDATE bottle SET label = 'night {night}' WHERE id = {}", night + 1));
+        // The id of a backup has the second in which it began.
+        while desk.cellar.list().len() <= night {
+            desk.run("pgcellar backup || sleep 1");
+        }
+    }
+    let printed = desk.run(diff);
+    assert!(
+        printed.contains("public.bottle") && printed.contains("inserted,") && printed.contains("\"before\""),
+        "{printed}"
+    );
+}
+
+#[test]
 fn copies_retention_and_reports() {
     let cluster = Cluster::start(Version::V15);
     let desk = Desk::new(&cluster);

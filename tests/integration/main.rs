@@ -58,6 +58,7 @@ mod reg_types;
 mod restore;
 mod retention;
 mod round_trip;
+mod rows;
 mod s3;
 mod schedule;
 mod script_names;

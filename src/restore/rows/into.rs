@@ -319,21 +319,26 @@ impl Statements<'_> {
 
     fn without_key(&self) -> String {
         let Statements { live, new, overriding, .. } = self;
-        let (mut old, mut living) = (Vec::new(), Vec::new());
+        let (mut old, mut living, mut back) = (Vec::new(), Vec::new(), Vec::new());
         for (at, column) in self.chosen.iter().enumerate() {
-            let text = if is_compared_as_text(column) { "::text" } else { "" };
+            let (text, type_name) = match (is_compared_as_text(column), &column.type_name) {
+                (true, Some(type_name)) => ("::text", format!("::{type_name}")),
+                _ => ("", String::new()),
+            };
             old.push(format!("{}{text}", self.old_value(at)));
             living.push(format!("live.{}{text}", self.name(at)));
+            back.push(format!("lacking.{}{type_name}", self.name(at)));
         }
         let missing = format!(
-            "SELECT {} FROM {new} AS old\n  EXCEPT ALL SELECT {} FROM {live} AS live;\n",
+            "SELECT {} FROM {new} AS old\n  EXCEPT ALL SELECT {} FROM {live} AS live",
             old.join(", "),
             living.join(", ")
         );
         format!(
-            "-- What the table lacks. The archive has no primary key of it, so rows are compared as wholes.\n{missing}\n\
-             -- Brings these rows back.\nINSERT INTO {live} ({}){overriding}\n  {missing}",
-            self.names.join(", ")
+            "-- What the table lacks. Without a primary key rows are compared as wholes.\n{missing};\n\n\
+             -- Brings these rows back.\nINSERT INTO {live} ({}){overriding}\n  SELECT {} FROM ({missing}) AS lacking;\n",
+            self.names.join(", "),
+            back.join(", ")
         )
     }
 }
