@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use crate::common::process::must;
 use crate::common::{Cellar, Cluster, Database, Version, dumps, exit, keys};
 
+mod rows;
+
 const BEFORE: &str = r#"
     CREATE TABLE kept AS SELECT n FROM generate_series(1, 3) n;
     CREATE TABLE grown (id int PRIMARY KEY, note text);

@@ -200,6 +200,25 @@ fn rows_of_backups() {
 }
 
 #[test]
+fn differences() {
+    let cluster = Cluster::start(Version::V15);
+    let desk = Desk::new(&cluster);
+    let [diff] = &blocks("doc/diff.md")[..] else { panic!("the page has other blocks") };
+    for night in 0..4 {
+        desk.shop.sql(&format!("UPDATE bottle SET label = 'night {night}' WHERE id = {}", night + 1));
+        // The id of a backup has the second in which it began.
+        while desk.cellar.list().len() <= night {
+            desk.run("pgcellar backup || sleep 1");
+        }
+    }
+    let printed = desk.run(diff);
+    assert!(
+        printed.contains("public.bottle") && printed.contains("inserted,") && printed.contains("\"before\""),
+        "{printed}"
+    );
+}
+
+#[test]
 fn copies_retention_and_reports() {
     let cluster = Cluster::start(Version::V15);
     let desk = Desk::new(&cluster);

@@ -16,6 +16,7 @@ use crate::common::{Cellar, Cluster, Version, forged, keys};
 mod browser;
 mod emptied;
 mod report;
+mod shrunk;
 
 /// Exit statuses of a plugin.
 const OK: i32 = 0;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::catalogue::details::WHERE_KEYS_ARE;
 use crate::catalogue::emptied::Emptied;
 use crate::config::{MaxAge, MonitorSettings};
 use crate::format::{bytes, count, quoted, some, span, time};
@@ -192,7 +193,10 @@ fn old(facts: &Facts, protection: &Coverage<'_>, settings: &MonitorSettings) -> 
     let verified = protection.good(facts.now).rfind(|backup| backup.verified.is_some());
     let proven = protection.proven().map(|(backup, _)| backup);
     let kept = [newest, verified, proven, emptied.map(|found| found.before), emptied.map(|found| found.first)];
-    let is_kept = |backup: &BackupFacts| kept.iter().flatten().any(|kept| kept.id == backup.id);
+    let before_loss = protection.shrunk(facts, settings.max_shrink);
+    let is_before_loss = |backup: &BackupFacts| before_loss.iter().any(|lost| lost.between.before.id == backup.id);
+    let is_kept =
+        |backup: &BackupFacts| kept.iter().flatten().any(|kept| kept.id == backup.id) || is_before_loss(backup);
     let old = |backup: &&BackupFacts| facts.now.duration_since(backup.started) > limit && !is_kept(backup);
     let old: Vec<&BackupFacts> = protection.backups.iter().map(|kept| kept.backup).filter(old).collect();
     let oldest = old.first()?;
@@ -291,7 +295,25 @@ fn emptied_one(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
 pub fn shrunk(facts: &Facts, protections: &[Coverage<'_>], settings: &MonitorSettings) -> Vec<Finding> {
     let expected = protections.iter().filter(|protection| protection.expected.is_some());
     let others = expected.filter(|protection| protection.emptied(facts.now).is_none());
-    others.filter_map(|protection| shrunk_one(facts, protection, settings.max_shrink)).collect()
+    let find = |protection: &Coverage<'_>| {
+        shrunk_one(facts, protection, settings.max_shrink).or_else(|| uncounted(facts, protection, settings.max_shrink))
+    };
+    others.filter_map(find).collect()
+}
+
+/// The newest backup, if its rows are not known, so that no loss of rows can be noticed.
+fn uncounted(facts: &Facts, protection: &Coverage<'_>, percent: u32) -> Option<Finding> {
+    let newest = protection.newest(facts.now).filter(|newest| percent > 0 && !facts.rows.contains_key(&newest.id))?;
+    Some(Finding::new(
+        Level::Warning,
+        "not_counted",
+        protection.database,
+        format!("the rows of {} cannot be counted, and MONITOR_MAX_SHRINK={percent} compares them", newest.id),
+        format!(
+            "for encrypted backups give the monitor and retention a private key ({WHERE_KEYS_ARE}); the rows of scripts and of \
+             dumps of other tools are never counted"
+        ),
+    ))
 }
 
 fn shrunk_one(facts: &Facts, protection: &Coverage<'_>, percent: u32) -> Option<Finding> {

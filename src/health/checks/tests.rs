@@ -1,5 +1,6 @@
 //! Each check on both sides of its threshold.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -8,6 +9,7 @@ use super::*;
 use crate::catalogue::emptied::Fill;
 use crate::catalogue::records::drill::DrillOutcome;
 use crate::config::{MaxAge, MinFree};
+use crate::fingerprint::TableRows;
 use crate::health::facts::{
     BackupFacts, DrillFacts, Removal, ServerState, State, StoreContents, StoreFacts, Trouble, UnusableKey,
 };
@@ -256,6 +258,35 @@ fn emptied_databases() {
     both.stores.push(store("s3", emptied.clone()));
     finds_nothing(&both, &settings());
     finds_nothing(&with(emptied), &settings());
+}
+
+#[test]
+fn tables_that_lost_rows() {
+    let backups = daily("shop");
+    let counted = |rows: &[u64]| -> Facts {
+        let one = |(backup, rows): (&BackupFacts, &u64)| {
+            (backup.id.clone(), Arc::new(TableRows::from([("public.orders".to_owned(), *rows)])))
+        };
+        Facts { rows: backups.iter().zip(rows).map(one).collect(), ..with(backups.clone()) }
+    };
+    let half = MonitorSettings { max_shrink: 50, ..settings() };
+    let lost = counted(&[100, 100, 100, 100, 100, 49, 48]);
+    finds(&lost, &half, Level::Warning, "shrunk", "shop");
+    let found = &findings(&lost, &half)[0];
+    let (before, first) = (&backups[4].id, &backups[5].id);
+    assert!(found.message.contains(&format!("public.orders has 48 of 100 rows since {first}")), "{}", found.message);
+    assert!(found.hint.contains(&format!("pgcellar diff {before} {first} --rows public.orders")), "{}", found.hint);
+    finds_nothing(&lost, &settings());
+    finds_nothing(&counted(&[100; 7]), &half);
+    finds_nothing(&counted(&[100, 100, 100, 100, 40, 49, 60]), &MonitorSettings { max_shrink: 60, ..settings() });
+    // The rows are not known.
+    finds(&counted(&[100; 6]), &half, Level::Warning, "not_counted", "shop");
+    let mut acknowledged = counted(&[100, 100, 100, 100, 100, 49, 48]);
+    if let Ok(contents) = &mut acknowledged.stores[0].contents {
+        contents.backups[6].acknowledged = true;
+        contents.backups[5].acknowledged = true;
+    }
+    finds_nothing(&acknowledged, &half);
 }
 
 #[test]

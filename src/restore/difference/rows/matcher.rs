@@ -171,7 +171,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::restore::difference::rows::key::KeyKind;
+    use crate::postgres::values::ValueKind;
 
     /// Numbers that look random and are the same each time.
     struct Numbers(u64);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     fn differing(before: &[String], after: &[String], keyed: bool, limit: usize) -> Vec<String> {
-        let key = if keyed { vec![KeyColumn { place: 0, kind: KeyKind::Integer }] } else { Vec::new() };
+        let key = if keyed { vec![KeyColumn { place: 0, kind: ValueKind::Integer }] } else { Vec::new() };
         let parent = tempfile::tempdir().unwrap();
         let mut matcher = RowMatcher::new(key, SpillFolder::new(parent.path().to_owned(), true));
         matcher.limit = limit;

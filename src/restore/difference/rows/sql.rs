@@ -3,11 +3,12 @@
 use std::io::{self, Write};
 
 use crate::postgres::client::identifier;
+use crate::postgres::values::ValueKind;
 use crate::restore::rows::print::insert;
 use crate::restore::rows::table::ColumnValue;
 use crate::restore::rows::{ArchivedColumn, ArchivedTable};
 
-/// Types without an operator `=`, which are compared as text.
+/// Types without an operator `=`, whose values are compared as text.
 const NOT_COMPARABLE: [&str; 4] = ["json", "xml", "point", "polygon"];
 
 /// Writes statements for one table.
@@ -80,16 +81,33 @@ impl ChangeStatements {
         out.write_all(b" LIMIT 1);\n")
     }
 
+    /// Whether values are compared as text. Without a key also numbers are, which may be equal and look different (`1.0` and
+    /// `1.00`, `-0` and `0`).
+    fn is_text(&self, column: &ArchivedColumn) -> bool {
+        let is_number = matches!(column.kind, ValueKind::Numeric | ValueKind::Real | ValueKind::Double);
+        let has_no_operator = column.type_name.as_deref().is_some_and(|name| NOT_COMPARABLE.contains(&name));
+        has_no_operator || (is_number && self.key.is_empty())
+    }
+
     fn equal(&self, places: &[usize], row: &[ColumnValue<'_>], out: &mut impl Write) -> io::Result<()> {
         for (number, place) in places.iter().enumerate() {
             let (Some(column), Some(value)) = (self.columns.get(*place), row.get(*place)) else { continue };
             if number > 0 {
                 out.write_all(b" AND ")?;
             }
-            let as_text = column.type_name.as_deref().is_some_and(|name| NOT_COMPARABLE.contains(&name));
-            let cast = if as_text && value.is_some() { "::text" } else { "" };
-            write!(out, "{}{cast} {} ", identifier(&column.name), if value.is_some() { "=" } else { "IS" })?;
-            insert::value(column, value, out)?;
+            let name = identifier(&column.name);
+            match value {
+                Some(_) if self.is_text(column) => {
+                    write!(out, "{name}::text = ")?;
+                    let text = ArchivedColumn { kind: ValueKind::Text, type_name: None, ..column.clone() };
+                    insert::value(&text, value, out)?;
+                }
+                Some(_) => {
+                    write!(out, "{name} = ")?;
+                    insert::value(column, value, out)?;
+                }
+                None => write!(out, "{name} IS NULL")?,
+            }
         }
         Ok(())
     }

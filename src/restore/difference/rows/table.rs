@@ -10,10 +10,9 @@ use crate::error::{Error, Kind, Result};
 use crate::format::some;
 use crate::host::progress::Counter;
 use crate::postgres::text_encoding::TextEncoding;
-use crate::postgres::values::ValueKind;
 use crate::restore::archive::Archive;
 use crate::restore::difference::kind::DiffKind;
-use crate::restore::difference::rows::key::{KeyColumn, KeyKind};
+use crate::restore::difference::rows::key::KeyColumn;
 use crate::restore::difference::rows::matcher::RowMatcher;
 use crate::restore::difference::rows::pairs::RowChange;
 use crate::restore::difference::rows::run::SpillFolder;
@@ -181,12 +180,7 @@ impl ComparedTable {
     }
 
     fn key_column(&self, place: usize) -> KeyColumn {
-        let kind = match self.columns.get(place).map(|column| column.kind) {
-            Some(ValueKind::Integer) => KeyKind::Integer,
-            Some(ValueKind::Numeric | ValueKind::Real | ValueKind::Double) => KeyKind::Number,
-            _ => KeyKind::Text,
-        };
-        KeyColumn { place, kind }
+        KeyColumn { place, kind: self.columns.get(place).map(|column| column.kind).unwrap_or_default() }
     }
 
     /// Receives the rows of one side.
