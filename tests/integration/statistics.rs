@@ -66,8 +66,8 @@ fn they_come_back_and_only_what_lacks_them_is_analyzed() {
         let database = original(cluster, "statistics");
         let expected = database.sql(STATISTICS);
         assert!(expected.contains(VALUE));
-        // Extended statistics are in dumps since PostgreSQL 19.
-        let missing = if version == Version::V18 { "late pair" } else { "late" };
+        // Extended statistics are in dumps since PostgreSQL 19. A refresh gives a materialized view a new, uncounted file.
+        let missing = if version == Version::V18 { "labels late pair" } else { "labels late" };
         for (format, jobs) in [("custom", "1"), ("custom", "2"), ("directory", "2"), ("tar", "1")] {
             let cellar = cellar(&database).with("BACKUP_FORMAT", format);
             let manifest = cellar.back_up_for_drill();
@@ -75,7 +75,7 @@ fn they_come_back_and_only_what_lacks_them_is_analyzed() {
             let found = restored(&cellar, cluster, id, &["--jobs", jobs]);
             assert_eq!(found.sql(ANALYZED).trim(), missing, "{version:?} {format} {jobs}");
             let kept = format!(
-                "SELECT * FROM ({}) s WHERE tablename NOT IN ('late', 'pair')",
+                "SELECT * FROM ({}) s WHERE tablename NOT IN ('labels', 'late', 'pair')",
                 STATISTICS.replace("ORDER BY 1, 2, 3", "")
             );
             let kept = format!("{kept} ORDER BY 1, 2, 3");
@@ -101,7 +101,7 @@ fn without_the_setting_and_before_version_18_there_are_none() {
         let text = cellar.run(["show", manifest["id"].as_str().unwrap()]).succeeds().stdout;
         assert!(!text.contains("statistics data"), "{text}");
         let found = restored(&cellar, database.cluster(), "latest", &[]);
-        assert_eq!(found.sql(ANALYZED).trim(), "cellar cellar_1 late pair wine");
+        assert_eq!(found.sql(ANALYZED).trim(), "cellar cellar_1 labels late pair wine");
         assert!(found.sql(STATISTICS).contains(VALUE));
     }
     cellar(&database).run(["backup"]).env("BACKUP_STATISTICS", "maybe").fails(exit::CONFIG).says("true or false");

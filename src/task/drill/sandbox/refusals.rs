@@ -87,8 +87,10 @@ impl Refusals {
             errors.iter().filter_map(|error| error.entry).chain(missing.iter().map(|(id, _)| *id)).collect();
         let (ours, log) = (Arc::clone(archive), log.to_owned());
         let (entries, states) = blocking::to_end(move || Ok((entries(&ours, &ids)?, states(&log)))).await?;
-        let mut refused: Vec<RefusedObject> = errors.iter().map(|error| of_error(error, &entries, &states)).collect();
-        let known: HashSet<u32> = errors.iter().filter_map(|error| error.entry).collect();
+        // What follows the first error of an entry, such as the change of its owner, fails for want of the object.
+        let mut known: HashSet<u32> = HashSet::new();
+        let first = errors.iter().filter(|error| error.entry.is_none_or(|id| known.insert(id)));
+        let mut refused: Vec<RefusedObject> = first.map(|error| of_error(error, &entries, &states)).collect();
         let silent = missing.into_iter().filter(|(id, _)| !known.contains(id)).map(|(id, object)| RefusedObject {
             object,
             message: "is not there after the restore".to_owned(),

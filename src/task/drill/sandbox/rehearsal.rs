@@ -1,7 +1,6 @@
 //! What a rehearsal of an upgrade does beside the restore: it asks the newer server for every role's and database's parameter, and
 //! gathers what it refuses.
 
-use crate::config::restore::LeftOut;
 use crate::error::Result;
 use crate::postgres::archive::TocEntry;
 use crate::postgres::client::{failed, identifier};
@@ -66,8 +65,7 @@ impl SandboxRun<'_> {
         database: &str,
         refusals: &Refusals,
     ) -> std::result::Result<(), DrillFailure> {
-        let statements = properties::statements(database, &self.order.properties, LeftOut::default())?;
-        for statement in statements.iter().filter(|statement| statement.parameter) {
+        for statement in properties::parameters(database, &self.order.properties) {
             if let Some(error) = refusal(server, &statement.sql).await? {
                 refusals.add(format!("{} of the database", statement.what), &error);
             }

@@ -166,7 +166,7 @@ impl SandboxRun<'_> {
             if !has_late {
                 self.send_restored(target, RefreshNotes::default()).await?;
             }
-            let is_read_again = has_numbers || !deferred.event_triggers.is_empty();
+            let is_read_again = has_numbers || !deferred.event_triggers.is_empty() || self.refusals.is_some();
             Ok((!is_read_again).then(|| path.clone()))
         };
         let mut rows = self.examine_meanwhile(connection, target.name(), finishing).await?;
