@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use crate::postgres::client::identifier;
 use crate::postgres::values::ValueKind;
+use crate::restore::rows::ColumnValue;
 use crate::restore::rows::print::insert;
-use crate::restore::rows::table::ColumnValue;
 use crate::restore::rows::{ArchivedColumn, ArchivedTable};
 
 /// Types without an operator `=`, whose values are compared as text.
