@@ -34,4 +34,5 @@ pub mod selection;
 pub mod server;
 pub mod source;
 pub mod staging;
+pub mod timescaledb;
 pub mod verification;

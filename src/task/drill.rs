@@ -23,6 +23,7 @@ use crate::stop::Stop;
 use crate::store::Stores;
 
 mod connect;
+mod libraries;
 mod protocol;
 mod receiver;
 mod record;
@@ -33,6 +34,7 @@ mod targets;
 mod verdict;
 
 use connect::SandboxLink;
+use libraries::NamedLibraries;
 use receiver::not_here;
 use report::DrillReport;
 use sender::Sending;
@@ -46,6 +48,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 struct DrillRun<'a> {
     args: &'a DrillArgs,
     jobs: Option<NonZeroUsize>,
+    libraries: NamedLibraries,
     stop: &'a Stop,
 }
 
@@ -55,7 +58,12 @@ struct DrillRun<'a> {
 /// That of the failed drill, or else of the first one that could not be run.
 pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
-    let run = DrillRun { args, jobs: jobs("DRILL_JOBS (--jobs)", args.jobs.as_deref())?, stop };
+    let run = DrillRun {
+        args,
+        jobs: jobs("DRILL_JOBS (--jobs)", args.jobs.as_deref())?,
+        libraries: NamedLibraries::read(args)?,
+        stop,
+    };
     let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
     let mut inventory = Inventory::read(stores, &place, || None, stop).await?;
     let targets = match targets::find(&inventory, args) {
@@ -157,7 +165,7 @@ async fn converse(run: &DrillRun<'_>, link: &SandboxLink, archive: &Arc<Archive>
     let stop = run.stop;
     let expected = compare::read_fingerprints(archive, stop).await?;
     let Some(manifest) = &archive.manifest else { return Err(Error::new(Kind::Internal, "a manifest was lost")) };
-    let order = sender::order(archive, manifest, expected.as_ref(), run.jobs.map(NonZeroUsize::get))?;
+    let order = sender::order(archive, manifest, expected.as_ref(), (run.jobs.map(NonZeroUsize::get), &run.libraries))?;
     let cannot =
         |error: std::io::Error| Error::new(Kind::System, format!("the stream to the sandbox cannot be used: {error}"));
     let stream = || link.stream.try_clone().map_err(cannot);
