@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::manifest::{
-    Concealed, DatabaseProperties, ENCRYPTED_VERSION, Extension, FileRole, Manifest, Omission, StoredFile,
+    Concealed, DatabaseProperties, ENCRYPTED_VERSION, Extension, FileRole, Manifest, Omission, Preloaded, StoredFile,
 };
 use crate::document;
 
@@ -27,6 +27,9 @@ pub struct Details {
     pub details_version: u32,
     /// Name of the bootstrap superuser, the role with OID 10.
     pub bootstrap_role: String,
+    /// What the server preloads.
+    #[serde(default, skip_serializing_if = "Preloaded::is_unknown")]
+    pub preloaded: Preloaded,
     /// Options of pg_dump that the user passed.
     pub dump_options: Vec<String>,
     /// Extensions of the database.
@@ -50,6 +53,7 @@ impl Details {
         Details {
             details_version: VERSION,
             bootstrap_role: manifest.server.bootstrap_role.clone(),
+            preloaded: manifest.server.preloaded.clone(),
             dump_options: manifest.dump_options.clone(),
             extensions: manifest.contents.extensions.clone(),
             properties: manifest.properties.clone(),
@@ -85,6 +89,7 @@ impl Manifest {
         });
         self.manifest_version = ENCRYPTED_VERSION;
         self.server.bootstrap_role.clear();
+        self.server.preloaded = Preloaded::default();
         self.dump_options.retain(|option| !option.contains('=') || option.starts_with("--section="));
         self.contents.extensions.clear();
         let properties = std::mem::replace(&mut self.properties, DatabaseProperties::unknown());
@@ -99,10 +104,19 @@ impl Manifest {
 
     /// Adds the details again.
     pub fn reveal(&mut self, details: Details) {
-        let Details { details_version: _, bootstrap_role, dump_options, extensions, properties, omitted, warnings } =
-            details;
+        let Details {
+            details_version: _,
+            bootstrap_role,
+            preloaded,
+            dump_options,
+            extensions,
+            properties,
+            omitted,
+            warnings,
+        } = details;
         self.concealed = None;
         self.server.bootstrap_role = bootstrap_role;
+        self.server.preloaded = preloaded;
         self.dump_options = dump_options;
         self.contents.extensions = extensions;
         self.properties = properties;

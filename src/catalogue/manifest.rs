@@ -13,8 +13,10 @@ use crate::identity::Identity;
 use crate::pipeline::compress::Method;
 use crate::pipeline::digest::Digest;
 
+mod preloaded;
 mod properties;
 
+pub use preloaded::Preloaded;
 pub use properties::{DatabaseProperties, ParameterSetting, SecurityLabel};
 
 /// Version of the manifest of a backup that is not encrypted.
@@ -100,6 +102,9 @@ pub struct Server {
     /// Identity of the server.
     #[serde(default, skip_serializing_if = "Identity::is_empty")]
     pub identity: Identity,
+    /// What it preloads. Backups of version 0.1.0 do not tell.
+    #[serde(default, skip_serializing_if = "Preloaded::is_unknown")]
+    pub preloaded: Preloaded,
 }
 
 /// Compression of a backup's files.

@@ -36,6 +36,14 @@ pub struct DrillArgs {
     /// Load, and then compare, this many tables in parallel [default: number of processors]
     #[arg(short, long, env = "DRILL_JOBS", hide_env_values = true, value_name = "JOBS")]
     pub jobs: Option<String>,
+    /// Libraries that the temporary server preloads, separated by commas; off for none [default: those that the server preloaded
+    /// when the backup was made, as far as this host has them]
+    #[arg(long, env = "DRILL_PRELOAD", hide_env_values = true, value_name = "LIBRARIES")]
+    pub preload: Option<String>,
+    /// Parameters of the temporary server, NAME=VALUE, separated by blanks and quoted as in a shell [default: those of extensions'
+    /// libraries when the backup was made]
+    #[arg(long, env = "DRILL_SETTINGS", hide_env_values = true, value_name = "SETTINGS")]
+    pub settings: Option<String>,
     /// Run the restored code with the permissions of pgcellar: it can read what pgcellar can read. For a machine without the
     /// sandbox
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! A throwaway cluster: created by initdb in a private folder, reachable only by a socket in it, without durability, and
 //! removed with its folder.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -86,6 +87,10 @@ pub struct Plan<'a> {
     pub memory: u64,
     /// Whether the server writes [`Plan::log`], which servers before version 15 cannot.
     pub logs: bool,
+    /// Libraries to preload.
+    pub preload: &'a [String],
+    /// Further parameters, which those of a throwaway server override.
+    pub settings: &'a BTreeMap<String, String>,
 }
 
 impl Plan<'_> {
@@ -105,17 +110,24 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Creates a cluster and starts its server.
+    /// Creates a cluster, whose server is not started yet.
     ///
     /// # Errors
-    /// `System` if initdb fails or the server does not start.
-    pub async fn make(plan: Plan<'_>, stop: &Stop) -> Result<Self> {
+    /// `System` if initdb fails.
+    pub async fn initialize(plan: Plan<'_>, stop: &Stop) -> Result<()> {
+        initdb(plan, &plan.folder.join("data"), stop).await
+    }
+
+    /// Starts the server of a cluster.
+    ///
+    /// # Errors
+    /// `System` if it does not start.
+    pub async fn start(plan: Plan<'_>, stop: &Stop) -> Result<Self> {
         let (data, socket) = (plan.folder.join("data"), plan.folder.to_owned());
         if socket.join(format!(".s.PGSQL.{PORT}")).as_os_str().len() >= SOCKET_PATH {
             let message = format!("the path of the folder {} is too long for a socket", socket.display());
             return Err(Error::new(Kind::System, message).hint("choose a folder with a shorter path"));
         }
-        initdb(plan, &data, stop).await?;
         let connection = Connection {
             host: Host::Socket(socket),
             port: PORT,
@@ -211,7 +223,8 @@ fn settings(plan: Plan<'_>) -> Vec<String> {
     let jobs = plan.jobs.get() as u64;
     let shared = (plan.memory / 4 / MEBIBYTE).clamp(16, 2048);
     let sorting = (plan.memory / 2 / jobs / MEBIBYTE).clamp(16, 1024);
-    let mut all: Vec<String> = SETTINGS.iter().map(|setting| (*setting).to_owned()).collect();
+    let mut all: Vec<String> = plan.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    all.extend(SETTINGS.iter().map(|setting| (*setting).to_owned()));
     all.push(format!("shared_buffers={shared}MB"));
     all.push(format!("maintenance_work_mem={sorting}MB"));
     all.push(format!("max_connections={}", jobs * 2 + 20));
@@ -219,6 +232,11 @@ fn settings(plan: Plan<'_>) -> Vec<String> {
         all.extend(LOGGING.iter().map(|setting| (*setting).to_owned()));
         all.push(format!("log_directory={}", plan.folder.display()));
         all.push(format!("log_filename={LOG}.log"));
+    }
+    all.push(format!("shared_preload_libraries={}", plan.preload.join(",")));
+    if !plan.preload.is_empty() {
+        // No worker of a library can be registered, so none can start the jobs of the restored database.
+        all.push("max_worker_processes=0".to_owned());
     }
     if plan.programs.major >= 17 {
         // Event triggers are restored but must not fire: one for logins could refuse our sessions.
@@ -236,18 +254,25 @@ mod tests {
         let programs = Programs { folder: PathBuf::from("/x"), version: "15.1".to_owned(), major: 15 };
         let of = |memory, jobs| {
             let jobs = NonZeroUsize::new(jobs).unwrap();
+            let (preload, further) =
+                (&["age".to_owned(), "pg_cron".to_owned()], &BTreeMap::from([("a.b".into(), "1".into())]));
+            let folder = Path::new("/y");
             settings(Plan {
                 programs: &programs,
-                folder: Path::new("/y"),
+                folder,
                 superuser: "postgres",
                 jobs,
                 memory,
                 logs: false,
+                preload,
+                settings: further,
             })
         };
         let all = of(4 << 30, 2);
         assert!(all.contains(&"shared_buffers=1024MB".to_owned()), "{all:?}");
         assert!(all.contains(&"maintenance_work_mem=1024MB".to_owned()), "{all:?}");
+        assert!(all.contains(&"shared_preload_libraries=age,pg_cron".to_owned()), "{all:?}");
+        assert!(all.contains(&"max_worker_processes=0".to_owned()) && all[0] == "a.b=1", "{all:?}");
         assert!(of(0, 8).contains(&"maintenance_work_mem=16MB".to_owned()));
         assert!(!all.iter().any(|setting| setting.starts_with("event_triggers")));
     }

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::{Client, Row};
 
-use crate::catalogue::manifest::{DatabaseProperties, Extension, ParameterSetting, SecurityLabel, Server};
+use crate::catalogue::manifest::{DatabaseProperties, Extension, ParameterSetting, Preloaded, SecurityLabel, Server};
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::postgres::client::failed;
 use crate::postgres::columns::{Text, get, in_bytes, optional_text, shared_in_bytes, text};
+use crate::postgres::properties::list;
 use crate::postgres::quoting::literal;
 use crate::postgres::snapshot::Snapshot;
 
 /// The parameters of this list, and those of extensions in the database that any session can set (PostgreSQL documentation,
 /// "Client Connection Defaults", "Version and Platform Compatibility"). `lc_monetary` is stored with the fingerprints.
-/// Parameters with other prefixes are left out, because they may be secrets of an application.
+/// Parameters with other prefixes are left out, because they may be secrets of an application, and so are texts of extensions that
+/// are secrets by their names, such as `anon.salt`.
 const SESSION_PARAMETERS: &str = "SELECT s.name, coalesce(o.value, s.setting) FROM pg_settings s \
      LEFT JOIN (SELECT lower(split_part(c, '=', 1)) AS name, substr(c, strpos(c, '=') + 1) AS value \
        FROM pg_db_role_setting r JOIN pg_database d ON d.oid = r.setdatabase, unnest(r.setconfig) c \
@@ -24,7 +26,17 @@ const SESSION_PARAMETERS: &str = "SELECT s.name, coalesce(o.value, s.setting) FR
         'lc_time', 'bytea_output', 'extra_float_digits', 'xmlbinary', 'transform_null_equals', \
         'backslash_quote') \
        OR s.context IN ('user', 'superuser') AND s.source <> 'default' \
+         AND (s.vartype <> 'string' OR lower(s.name) !~ 'pass|secret|salt|token|key|credential|conn|dsn') \
          AND EXISTS (SELECT FROM pg_extension e WHERE e.extname = split_part(s.name, '.', 1)))";
+
+/// What the server preloads, and parameters that its configuration sets: those of libraries that only the server's start or reload
+/// sets, and two of its own, without which tables of many chunks and times of commits cannot be read. Of texts only the name of
+/// pg_cron's database is taken: others may be secrets, such as `pglogical.extra_connection_options`. Only superusers and members of
+/// `pg_read_all_settings` see the libraries (PostgreSQL documentation, `pg_settings`).
+const PRELOADED: &str = "SELECT name, setting FROM pg_settings WHERE name = 'shared_preload_libraries' \
+     OR source IN ('environment variable', 'configuration file', 'command line') \
+       AND (name IN ('max_locks_per_transaction', 'track_commit_timestamp', 'cron.database_name') \
+         OR strpos(name, '.') > 0 AND context IN ('postmaster', 'sighup') AND vartype <> 'string')";
 
 /// Facts of one database.
 #[derive(Debug)]
@@ -72,6 +84,7 @@ impl Snapshot {
                 bootstrap_role: text(&server, 1)?,
                 standby: get(&server, 2)?,
                 identity: Identity::default(),
+                preloaded: self.preloaded().await?,
             },
             database_oid: get(&size, 1)?,
             properties: DatabaseProperties {
@@ -102,6 +115,20 @@ impl Snapshot {
     async fn session_parameters(&self) -> Result<BTreeMap<String, String>> {
         let rows = self.all(SESSION_PARAMETERS).await?;
         rows.iter().map(|row| Ok((text(row, 0)?, text(row, 1)?))).collect()
+    }
+
+    async fn preloaded(&self) -> Result<Preloaded> {
+        let mut preloaded = Preloaded::default();
+        for row in self.all(PRELOADED).await? {
+            let (name, value) = (text(&row, 0)?, text(&row, 1)?);
+            match name.as_str() {
+                "shared_preload_libraries" => {
+                    preloaded.libraries = Some(list(&value).into_iter().filter(|name| !name.is_empty()).collect());
+                }
+                _ => drop(preloaded.settings.insert(name, value)),
+            }
+        }
+        Ok(preloaded)
     }
 
     async fn extensions(&self) -> Result<Vec<Extension>> {

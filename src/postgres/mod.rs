@@ -20,6 +20,7 @@ pub mod interruptions;
 pub mod live;
 pub mod omitted;
 mod own_encoding;
+pub mod packages;
 pub mod passfile;
 pub mod programs;
 pub mod properties;

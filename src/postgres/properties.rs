@@ -145,7 +145,7 @@ pub fn is_list(parameter: &str) -> bool {
 
 /// Splits a list of names that are separated by commas and blanks; a double quote within a quoted name is doubled
 /// (`SplitGUCList` in `src/bin/pg_dump/dumputils.c`).
-fn list(value: &str) -> Vec<String> {
+pub fn list(value: &str) -> Vec<String> {
     let mut elements = vec![String::new()];
     let mut quoted = false;
     let mut letters = value.chars().peekable();

@@ -20,6 +20,7 @@ use crate::postgres::archive::{Malformed, TocEntry, read_toc, tar_toc};
 use crate::postgres::foreign::{Dump, WholeDump};
 use crate::postgres::script::Script;
 use crate::printable::printable;
+use crate::restore::timescaledb;
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::store::local::LocalStore;
@@ -69,6 +70,8 @@ pub struct ExpectedCounts {
     pub large_objects: u64,
     /// Extensions, as far as they are known without its table of contents.
     pub extensions: Vec<String>,
+    /// The version of TimescaleDB, if it is known.
+    pub timescaledb: Option<String>,
 }
 
 /// What a caller knows of an archive in a folder.
@@ -107,6 +110,7 @@ impl Archive {
         };
         let ObjectCounts { tables, large_objects, .. } = manifest.contents;
         let extensions = manifest.contents.extensions.iter().map(|extension| extension.name.clone()).collect();
+        let timescaledb = timescaledb::version(&manifest.contents.extensions);
         Ok(Archive {
             store,
             name: manifest.id.clone(),
@@ -115,7 +119,7 @@ impl Archive {
             pg_dump: manifest.pg_dump.clone(),
             made_by: manifest.server.version_num / 10_000,
             properties: manifest.properties.clone(),
-            expected: ExpectedCounts { tables, large_objects, extensions },
+            expected: ExpectedCounts { tables, large_objects, extensions, timescaledb },
             partial: manifest.partial,
             checked: false,
             script: None,
@@ -138,7 +142,7 @@ impl Archive {
             pg_dump: dump.pg_dump,
             made_by: major(&dump.server_version),
             properties,
-            expected: ExpectedCounts { tables, large_objects, extensions },
+            expected: ExpectedCounts { tables, large_objects, extensions, timescaledb: None },
             partial: schema_only || data_only,
             checked: true,
             script,

@@ -84,7 +84,12 @@ async fn create(run: &RestoreRun<'_>, server: &mut TargetServer) -> Result<NewDa
         run.stop.wait().await;
         tokio::time::sleep(CREATE_GRACE).await;
     };
-    let options = CreateOptions { left_out: run.settings.left_out, faults: run.faults.clone(), in_place: run.in_place };
+    let options = CreateOptions {
+        left_out: run.settings.left_out,
+        faults: run.faults.clone(),
+        in_place: run.in_place,
+        timescaledb: run.timescaledb,
+    };
     let creation = async {
         leftover::clear(server, &run.target).await?;
         NewDatabase::create(server, &run.target, &run.archive.properties, options).await

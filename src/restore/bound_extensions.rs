@@ -1,6 +1,8 @@
 //! Extensions that work only in the database that the server's configuration names. They refuse any other name, also that of a
 //! database that is being restored.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::columns::get;
@@ -10,6 +12,12 @@ use crate::restore::server::TargetServer;
 /// Extensions, and the parameter that names their database. pg_cron refuses all others (`pg_cron_cmptime` in its
 /// `src/job_metadata.c`, README "Setting up pg_cron").
 const BOUND: &[(&str, &str)] = &[("pg_cron", "cron.database_name")];
+
+/// The parameters that bind these extensions to a database.
+pub fn parameters(extensions: &[String], database: &str) -> BTreeMap<String, String> {
+    let of = BOUND.iter().filter(|(name, _)| extensions.iter().any(|known| known == name));
+    of.map(|(_, parameter)| ((*parameter).to_owned(), database.to_owned())).collect()
+}
 
 /// Whether the new database must have the target's name from its beginning, because one of these extensions requires it.
 ///

@@ -16,13 +16,16 @@ use crate::postgres::client::{failed, identifier, literal, reason};
 use crate::postgres::columns::{get, text};
 use crate::postgres::properties::{PropertyStatement, create_database, parameters, statements};
 use crate::postgres::restore_mark::{RestoreMark, SAYS, UNFINISHED_LIMIT};
+use crate::restore::database::sessions::rename_ending;
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::restore::server::{self, TargetServer, exists, session};
 
 pub mod empty;
 pub mod leftover;
 pub mod replaced;
+mod sessions;
 mod swap;
+mod workers;
 
 /// How long dropping may take: systemd kills a task ten seconds after it asks it to stop.
 const DROP_LIMIT: Duration = Duration::from_secs(7);
@@ -40,6 +43,8 @@ pub struct CreateOptions {
     pub faults: Option<SkippedErrors>,
     /// Whether it has the target's name from its beginning.
     pub in_place: bool,
+    /// Whether it is loaded in TimescaleDB's restoring mode.
+    pub timescaledb: bool,
 }
 
 /// A database that is not complete.
@@ -149,13 +154,19 @@ impl NewDatabase {
         let client = server.client();
         begin(client).await?;
         self.apply(client, &parameters(&self.name, properties)).await?;
+        for (name, value) in self.held() {
+            let sql = format!("ALTER DATABASE {} SET {name} = {value}", identifier(&self.name));
+            client.batch_execute(&sql).await.map_err(failed(&format!("{name} cannot be set for the new database")))?;
+        }
         client.batch_execute("SAVEPOINT rehearsal").await.map_err(failed("a transaction cannot be continued"))?;
         // With --keep-going a refused property does not keep the load from starting.
         if self.options.faults.is_none() {
             self.apply(client, &statements(&self.name, properties, self.options.left_out)?).await?;
         }
         let end = client.batch_execute("ROLLBACK TO rehearsal; COMMIT").await;
-        end.map_err(failed("the parameters of the database cannot be set"))
+        end.map_err(failed("the parameters of the database cannot be set"))?;
+        self.end_workers(server).await;
+        Ok(())
     }
 
     /// Gives the complete database its name and its properties, in one transaction.
@@ -186,27 +197,36 @@ impl NewDatabase {
         let mut all = vec![PropertyStatement { what: "the comment".to_owned(), sql, parameter: false }];
         let sql = format!("ALTER DATABASE {} CONNECTION LIMIT = -1", identifier(name));
         all.push(PropertyStatement { what: "the connection limit".to_owned(), sql, parameter: false });
+        for (parameter, _) in self.held() {
+            let sql = format!("ALTER DATABASE {} RESET {parameter}", identifier(name));
+            all.push(PropertyStatement { what: format!("the parameter {parameter}"), sql, parameter: false });
+            all.extend(parameters(name, properties).into_iter().filter(|own| {
+                own.what.strip_prefix("the parameter ").is_some_and(|own| own.eq_ignore_ascii_case(parameter))
+            }));
+        }
         all.extend(statements(name, properties, self.options.left_out)?);
         Ok(all)
     }
 
     async fn rename(&self, server: &mut TargetServer, properties: &DatabaseProperties) -> Result<()> {
         server.revive().await?;
+        let ender = server.another().await?;
+        self.end_sessions(server, "=").await;
         let client = server.client();
-        let query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-             WHERE datid = $1::oid AND backend_type = 'client backend'";
-        // No other session belongs in it. If one cannot be terminated, RENAME fails with it.
-        drop(client.query(query, &[&self.oid]).await);
         begin(client).await?;
         if !self.options.in_place {
             let sql = format!("ALTER DATABASE {} RENAME TO {}", identifier(&self.name), identifier(&self.target));
-            client.batch_execute(&sql).await.map_err(|error| match error.code() {
+            // No other session belongs in it. If one cannot be ended, RENAME fails with it.
+            let (renamed, _) = rename_ending(client.batch_execute(&sql), &ender, &[self.oid]).await;
+            renamed.map_err(|error| match error.code() {
                 Some(code) if *code == SqlState::DUPLICATE_DATABASE => exists(&self.target),
                 _ => failed("the new database cannot be given its name")(error),
             })?;
         }
         self.apply(client, &self.properties(&self.target, properties)?).await?;
-        client.batch_execute("COMMIT").await.map_err(failed("the new database cannot be given its name"))
+        client.batch_execute("COMMIT").await.map_err(failed("the new database cannot be given its name"))?;
+        self.end_workers(server).await;
+        Ok(())
     }
 
     /// Runs the statements in the open transaction. A parameter that this server does not know is left out with a warning.

@@ -24,7 +24,7 @@ use crate::restore::run::RestoreRun;
 use crate::restore::selection::Selection;
 use crate::restore::server::TargetServer;
 use crate::restore::source::RestoreSource;
-use crate::restore::staging;
+use crate::restore::{staging, timescaledb};
 use crate::stop::Stop;
 
 /// Restores a backup or a dump into the database `target`.
@@ -40,6 +40,11 @@ pub async fn restore(settings: &RestoreSettings, source: RestoreSource, target: 
     let run = prepare(settings, archive, (target, replaced.as_ref()), &server, stop).await?;
     let (database, bytes) = load(&run, &mut server).await?;
     let kept = publish(&run, &mut server, database, replaced.as_ref()).await?;
+    if run.timescaledb
+        && let Err(error) = timescaledb::leave(&settings.connection, target).await
+    {
+        log::warn!("{error}: run SELECT timescaledb_post_restore() in '{}'", target.escape_debug());
+    }
     log_restored(&run, bytes, begun.elapsed());
     if let Some((replaced, kept)) = replaced.zip(kept) {
         drop_or_log_replaced(&run, &mut server, &replaced, &kept).await?;

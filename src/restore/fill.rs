@@ -21,7 +21,7 @@ use crate::restore::refresh::{cannot_refresh, refresh_all};
 use crate::restore::run::{LoadInput, RestoreRun};
 use crate::restore::selection::{Selection, UseList};
 use crate::restore::server::{TargetServer, session_in_loaded};
-use crate::restore::{analyze, archive, compare, completeness, parallel, public_schema};
+use crate::restore::{analyze, archive, compare, completeness, parallel, public_schema, timescaledb};
 
 /// How many of a program's warnings are logged.
 const SHOWN: usize = 20;
@@ -51,6 +51,9 @@ pub async fn fill(
     if run.part.is_none() {
         public_schema::narrow(&run.archive.pg_dump, run.settings.left_out, server.major, (connection, name)).await?;
     }
+    if let (true, Some(version)) = (run.timescaledb, &run.archive.expected.timescaledb) {
+        run.stop.or(timescaledb::make_version(connection, name, version)).await?;
+    }
     let list = public_schema::list(&run.archive, part, run.settings.left_out, (connection, name)).await?;
     let owners = RefusedOwners::default();
     let load = Load {
@@ -73,9 +76,12 @@ pub async fn fill(
     let scope = (part, run.part.is_none());
     let checked = run.stop.or(completeness::all_there(&run.archive, scope, connection, name)).await;
     run.keep_going(checked)?;
+    if run.timescaledb {
+        run.keep_going(run.stop.or(timescaledb::check_loaded(connection, name)).await)?;
+    }
     run.keep_going(compare::with_backup(run, connection, name).await)?;
     run.stop.or(refresh_views(run, &deferred, name)).await?;
-    or_not_analyzed(run, run.stop.or(analyze::analyze(connection, name, run.jobs, server.major)).await)?;
+    or_not_analyzed(run, run.stop.or(analyze::analyze(&run.sessions.computing, name, run.jobs, server.major)).await)?;
     run.stop.or(make_event_triggers(run, &deferred, &last, name)).await?;
     match run.stop.or(database.bytes(server)).await {
         Err(error) if !run.stop.requested() => {
@@ -105,7 +111,7 @@ fn or_not_analyzed(run: &RestoreRun<'_>, analyzed: Result<()>) -> Result<()> {
 async fn session_in_compared(run: &RestoreRun<'_>, database: &str) -> Result<Client> {
     let begun = Instant::now();
     loop {
-        match session_in_loaded(&run.sessions.connection, database).await {
+        match session_in_loaded(&run.sessions.computing, database).await {
             Err(error) if begun.elapsed() < SESSION => {
                 log::warn!("{error}: trying again");
                 tokio::time::sleep(AGAIN).await;

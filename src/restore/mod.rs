@@ -38,4 +38,5 @@ pub mod server;
 pub mod source;
 pub mod staging;
 pub mod table_rows;
+pub mod timescaledb;
 pub mod verification;

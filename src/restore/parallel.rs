@@ -117,9 +117,10 @@ async fn job(load: &Load<'_>, work: &Arc<LoadQueue>) -> std::result::Result<Mess
     while let Some(share) = next(load, work).await? {
         let ids = share.dump_ids();
         let list = UseList::of(&ids)?;
-        let work = Arc::clone(work);
-        let poured = load.data(list.path(), move |pipe| batch::pour(&work, &share, pipe));
-        all.append(poured.await?);
+        let (queue, poured) = (Arc::clone(work), share.clone());
+        let loaded = load.data(list.path(), move |pipe| batch::pour(&queue, &poured, pipe));
+        all.append(loaded.await?);
+        work.loaded(&share);
     }
     Ok(all)
 }

@@ -3,7 +3,8 @@
 //! A session in the new database has the database's own settings, as with `pg_restore --create`: they affect what materialized
 //! views, constraints and indexes compute. Three kinds of parameters override them: those that could end a load; those that
 //! affect what is computed, with their values at the time of the backup, which the old server and not the database may have
-//! set; and the language of messages, which pgcellar reads.
+//! set; and the language of messages, which pgcellar reads. Event triggers do not fire, where that can be switched off: those of an
+//! extension react to statements of users, and refuse some of pg_restore's (`periods.rename_following()`).
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use crate::postgres::client::failed;
 use crate::postgres::columns::get;
 use crate::postgres::snapshot::later_timeouts;
 use crate::restore::server::TargetServer;
+use crate::restore::timescaledb;
 
 /// Parameters of every version that could end a load, or make the server refuse what pg_dump writes. Several serializable
 /// sessions would end with serialization failures.
@@ -33,13 +35,15 @@ pub const LASTING: &[(&str, &str)] = &[
 pub struct LoadSessions {
     /// The server, with these parameters.
     pub connection: Connection,
+    /// The same for sessions that compute from the loaded rows, such as those of materialized views.
+    pub computing: Connection,
     /// Parameters that affect what is computed and whose value in the backup this server refuses: name and value.
     pub unlike: BTreeMap<String, String>,
 }
 
 impl LoadSessions {
     /// Finds out which parameters the server takes. `lc_monetary` is the locale of the backup's values of type money, if the
-    /// server has it.
+    /// server has it. `timescaledb`: whether the database is loaded in TimescaleDB's restoring mode.
     ///
     /// # Errors
     /// A server that does not answer.
@@ -47,6 +51,7 @@ impl LoadSessions {
         server: &TargetServer,
         properties: &DatabaseProperties,
         lc_monetary: Option<&str>,
+        timescaledb: bool,
     ) -> Result<Self> {
         let mut connection = server.connection().clone();
         let mut unlike = BTreeMap::new();
@@ -59,6 +64,9 @@ impl LoadSessions {
         }
         if server.may_set_lc_messages().await? {
             set("lc_messages", "C");
+        }
+        if server.is_superuser() && server.major >= 17 {
+            set("event_triggers", "off");
         }
         // A role that is set for the database would lack the privileges that the load needs.
         if sets(properties, "role") {
@@ -75,7 +83,8 @@ impl LoadSessions {
         if let Some(locale) = lc_monetary {
             set("lc_monetary", locale);
         }
-        Ok(LoadSessions { connection, unlike })
+        let computing = if timescaledb { timescaledb::outside(&connection) } else { connection.clone() };
+        Ok(LoadSessions { connection, computing, unlike })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::restore::parameters::LoadSessions;
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::restore::run::RestoreRun;
 use crate::restore::server::{Needs, TargetServer};
-use crate::restore::{compare, requirements, selection, staging};
+use crate::restore::{compare, requirements, selection, staging, timescaledb};
 use crate::stop::Stop;
 
 /// Finds the programs, and checks that the server has what the archive needs. `replaced` is the database that has the name
@@ -51,9 +51,14 @@ pub async fn prepare<'a>(
         }
         in_place => in_place?,
     };
+    let timescaledb = timescaledb::is_among(&needs.extensions);
+    if let (true, Some(version)) = (timescaledb, &archive.expected.timescaledb) {
+        accept_missing(settings, stop.or(timescaledb::check_version(server, version)).await)?;
+    }
     let no_tablespaces = stop.or(lacks_tablespaces(server, &needs.tablespaces)).await?;
     let lc_monetary = stop.or(lc_monetary(expected.as_ref(), server)).await?;
-    let sessions = stop.or(LoadSessions::find(server, &archive.properties, lc_monetary.as_deref())).await?;
+    let sessions =
+        stop.or(LoadSessions::find(server, &archive.properties, lc_monetary.as_deref(), timescaledb)).await?;
     Ok(RestoreRun {
         settings,
         archive,
@@ -64,6 +69,7 @@ pub async fn prepare<'a>(
         programs,
         no_tablespaces,
         in_place,
+        timescaledb,
         sessions,
         faults: settings.keep_going.then(SkippedErrors::default),
         stop,

@@ -35,6 +35,8 @@ pub struct RestoreRun<'a> {
     pub no_tablespaces: bool,
     /// Whether the new database has the target's name from its beginning.
     pub in_place: bool,
+    /// Whether the backup has TimescaleDB.
+    pub timescaledb: bool,
     /// How sessions in the new database begin.
     pub sessions: LoadSessions,
     /// Errors skipped because of `--keep-going`; none without that option.

@@ -290,6 +290,21 @@ pub fn is_rows(entry: &TocEntry<'_>) -> bool {
     entry.has_data && entry.desc.bytes == b"TABLE DATA"
 }
 
+/// The tables that the archive defines. It does not define those of an extension, whose rows it may have: those of the tables
+/// that `pg_extension_config_dump()` names.
+#[derive(Debug, Default)]
+pub struct DefinedTables(HashSet<u32>);
+
+impl DefinedTables {
+    /// Whether the entry is the rows of a table that no earlier entry defines. To be called with every entry.
+    pub fn lack(&mut self, entry: &TocEntry<'_>) -> bool {
+        if matches!(entry.desc.bytes, b"TABLE" | b"FOREIGN TABLE") {
+            self.0.insert(entry.dump_id);
+        }
+        is_rows(entry) && !entry.dependencies.iter().any(|id| self.0.contains(id))
+    }
+}
+
 /// Adds a hint to the error of a load: a part, or a partial backup, may depend on objects outside of it.
 pub fn explain(archive: &Archive, part: Option<&Selection>, error: Error) -> Error {
     let hint = match (part, archive.manifest.as_ref().filter(|manifest| manifest.partial)) {

@@ -17,6 +17,7 @@ use crate::store::Stores;
 
 mod connect;
 mod conversation;
+mod libraries;
 mod protocol;
 mod receiver;
 mod record;
@@ -28,6 +29,7 @@ mod targets;
 mod verdict;
 
 use conversation::DrillRun;
+use libraries::NamedLibraries;
 use report::DrillReport;
 use targets::DrillTarget;
 
@@ -42,7 +44,8 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
         server_major("--server", args.server.as_deref())?,
         server_major("DRILL_SERVER_NEXT (--server-next)", args.server_next.as_deref())?,
     );
-    let run = DrillRun { args, jobs, rehearsal, stop };
+    let libraries = NamedLibraries::read(args)?;
+    let run = DrillRun { args, jobs, rehearsal, libraries: &libraries, stop };
     let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
     let mut inventory = Inventory::read(stores, &place, || None, stop).await?;
     let targets = match targets::find(&inventory, args) {

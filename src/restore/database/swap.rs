@@ -17,8 +17,8 @@ use crate::catalogue::manifest::DatabaseProperties;
 use crate::catalogue::product::{REPLACED, beside};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, reason};
-use crate::postgres::columns::{get, text};
 use crate::restore::database::replaced::Replaced;
+use crate::restore::database::sessions::rename_ending;
 use crate::restore::database::{NewDatabase, begin};
 use crate::restore::server::TargetServer;
 use crate::stop::Stop;
@@ -32,9 +32,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the swap waits for another session's lock on the old database, which is copied or changed at the moment.
 const LOCK_LIMIT: &str = "SET LOCAL lock_timeout = '3s'";
-
-/// How often sessions are terminated while RENAME waits for their end.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Why a try failed.
 enum Failure {
@@ -139,24 +136,7 @@ impl NewDatabase {
         sql: &str,
         old: &Replaced,
     ) -> std::result::Result<(), Failure> {
-        let renaming = client.batch_execute(sql);
-        tokio::pin!(renaming);
-        let databases = [old.oid, self.oid];
-        let mut refused = None;
-        let renamed = loop {
-            tokio::select! {
-                biased;
-                renamed = &mut renaming => break renamed,
-                ended = end_sessions(ender, &databases) => match ended {
-                    Ok(()) => {}
-                    // The session may end by itself.
-                    Err(error) => {
-                        refused = Some(error);
-                        break renaming.await;
-                    }
-                }
-            }
-        };
+        let (renamed, refused) = rename_ending(client.batch_execute(sql), ender, &[old.oid, self.oid]).await;
         let Err(error) = renamed else { return Ok(()) };
         if let Some(refused) = refused {
             return Err(Failure::Final(refused));
@@ -189,23 +169,6 @@ impl NewDatabase {
 fn another(old: &Replaced) -> Error {
     let message = format!("another database got the name {} while the backup was restored, and is left", old.shown());
     Error::new(Kind::CannotWrite, message).hint("check it, and restore again")
-}
-
-/// Terminates the sessions of these databases, and waits a moment.
-async fn end_sessions(ender: &Client, databases: &[u32]) -> Result<()> {
-    // A session without a role is autovacuum's, which RENAME terminates itself.
-    let query = "SELECT pid, usename::text FROM pg_stat_activity WHERE datid = ANY ($1::oid[]) AND usename IS NOT NULL";
-    let rows = ender.query(query, &[&databases]).await.map_err(failed("sessions cannot be listed"))?;
-    for row in rows {
-        let (pid, who): (i32, String) = (get(&row, 0)?, text(&row, 1)?);
-        let ended = ender.query("SELECT pg_terminate_backend($1)", &[&pid]).await;
-        ended.map_err(|error| {
-            failed(&format!("the session of '{}' (process {pid}) cannot be ended", who.escape_debug()))(error)
-                .hint("name a superuser with --username")
-        })?;
-    }
-    tokio::time::sleep(LOOK_EVERY).await;
-    Ok(())
 }
 
 /// The sessions that have not ended, for a message.

@@ -18,11 +18,22 @@ const TIMES_FRONT: u64 = 8;
 /// The largest number of blocks of one call: small tables take time, too. If more blocks wait, a call loads a quarter of them.
 const BLOCKS: usize = 1000;
 
+/// When a block may be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// At any time, as far as the blocks before it are concerned.
+    Any,
+    /// Alone, before all later blocks. An extension's table has foreign keys, and values of other tables may need its rows; no entry
+    /// of the archive says so, and pg_dump's order observes the foreign keys alone.
+    InOrder,
+}
+
 /// A block of the archive.
 #[derive(Debug)]
 pub struct Span {
     /// The block.
     pub block: Block,
+    turn: Turn,
     /// Where it ends, once that is known.
     end: OnceLock<u64>,
 }
@@ -75,6 +86,8 @@ struct State {
     growing: Option<Arc<Span>>,
     /// Tables that several calls load.
     tables: Vec<Arc<Table>>,
+    /// Whether a batch is being loaded for which all others wait.
+    in_order: bool,
     end: Option<End>,
 }
 
@@ -94,15 +107,18 @@ impl LoadQueue {
         LoadQueue { archive, sharing, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Adds the blocks that begin or end in the bytes that are new in the file, up to the offset `there`.
-    pub fn add(&self, marks: impl IntoIterator<Item = BlockEvent>, there: u64, is_selected: impl Fn(u32) -> bool) {
+    /// Adds the blocks that begin or end in the bytes that are new in the file, up to the offset `there`. Blocks without a turn are
+    /// not loaded.
+    pub fn add(&self, marks: impl IntoIterator<Item = BlockEvent>, there: u64, turn: impl Fn(u32) -> Option<Turn>) {
         let mut state = self.lock();
         for mark in marks {
             match mark {
                 BlockEvent::Front(bytes) => state.front = Some(bytes),
                 BlockEvent::Begins(block) => {
-                    let span = Arc::new(Span { block, end: OnceLock::new() });
-                    if is_selected(block.dump_id) {
+                    let selected = turn(block.dump_id);
+                    let turn = selected.unwrap_or(Turn::Any);
+                    let span = Arc::new(Span { block, turn, end: OnceLock::new() });
+                    if selected.is_some() {
                         state.waiting.push_back(Arc::clone(&span));
                     }
                     state.growing = Some(span);
@@ -148,8 +164,16 @@ impl LoadQueue {
     pub fn take(&self) -> io::Result<Option<Batch>> {
         self.wait_for(|state| match state.next(self.sharing) {
             Some(share) => Some(Some(share)),
-            None => (state.end == Some(End::Whole)).then_some(None),
+            None => (state.end == Some(End::Whole) && !state.in_order).then_some(None),
         })
+    }
+
+    /// Notes that a batch is loaded, for which others may wait.
+    pub fn loaded(&self, batch: &Batch) {
+        if matches!(batch, Batch::Blocks(spans) if spans.iter().any(|span| span.turn == Turn::InOrder)) {
+            self.lock().in_order = false;
+            self.changed.notify_all();
+        }
     }
 
     /// Reads at least `least` bytes of the archive from the offset `at`, once they are in the file. Blocks.
@@ -182,7 +206,7 @@ impl LoadQueue {
             if let Some(value) = read(&mut state) {
                 return Ok(value);
             }
-            if state.end == Some(End::Whole) {
+            if state.end == Some(End::Whole) && !state.in_order {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -199,7 +223,19 @@ impl State {
     /// Large blocks first, since they take longest; then several small ones; then a part of a table that other calls load.
     fn next(&mut self, sharing: bool) -> Option<Batch> {
         let worth = WORTH.max(self.front?.saturating_mul(TIMES_FRONT));
-        if let Some(large) = self.waiting.iter().position(|span| self.known_end(span) - span.block.start >= worth) {
+        if self.in_order {
+            return None;
+        }
+        let is_ready = |span: &Arc<Span>| (span.turn == Turn::InOrder && span.end.get().is_some()).then_some(());
+        let number = self.waiting.iter().map_while(is_ready).count();
+        if number > 0 {
+            self.in_order = true;
+            return Some(Batch::Blocks(self.waiting.drain(..number).collect()));
+        }
+        let free = self.waiting.iter().position(|span| span.turn == Turn::InOrder).unwrap_or(self.waiting.len());
+        if let Some(large) =
+            self.waiting.iter().take(free).position(|span| self.known_end(span) - span.block.start >= worth)
+        {
             let span = self.waiting.remove(large)?;
             if !(sharing && span.block.rows) {
                 return Some(Batch::Blocks(vec![span]));
@@ -216,7 +252,7 @@ impl State {
             (before < worth).then_some(())
         };
         let most = BLOCKS.max(self.waiting.len() / 4);
-        let number = self.waiting.iter().take(most).map_while(small).count();
+        let number = self.waiting.iter().take(most.min(free)).map_while(small).count();
         if number > 0 {
             return Some(Batch::Blocks(self.waiting.drain(..number).collect()));
         }

@@ -1,7 +1,7 @@
 //! Unpacks an archive of one file into a file that can be read in any order, while its beginning is already being loaded. The
 //! archive is compared with the manifest at the same time: a load succeeds only if that succeeds.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,8 +17,8 @@ use crate::host::progress::{Counter, Progress};
 use crate::host::staging::Staging;
 use crate::postgres::archive::{BlockEvent, BlockLocator, Malformed, TocEntry};
 use crate::restore::archive::Archive;
-use crate::restore::parallel::queue::LoadQueue;
-use crate::restore::selection::{Selection, is_rows};
+use crate::restore::parallel::queue::{LoadQueue, Turn};
+use crate::restore::selection::{DefinedTables, Selection, is_rows};
 use crate::restore::staging;
 use crate::stop::Stop;
 
@@ -92,8 +92,9 @@ pub struct Follower {
     part: Option<Selection>,
     places: BlockLocator,
     marks: Vec<BlockEvent>,
+    tables: DefinedTables,
     /// Entries whose rows are loaded.
-    selected: HashSet<u32>,
+    selected: HashMap<u32, Turn>,
     there: u64,
     malformed: Option<io::Error>,
 }
@@ -101,8 +102,8 @@ pub struct Follower {
 impl Follower {
     /// Writes the bytes to `to`, if they are not in a file already, and adds the blocks of the part to `work`.
     pub fn new(to: Option<File>, work: Arc<LoadQueue>, part: Option<Selection>) -> Self {
-        let (marks, selected) = (Vec::new(), HashSet::new());
-        Follower { to, work, part, places: BlockLocator::default(), marks, selected, there: 0, malformed: None }
+        let (marks, selected, tables) = (Vec::new(), HashMap::new(), DefinedTables::default());
+        Follower { to, work, part, places: BlockLocator::default(), marks, tables, selected, there: 0, malformed: None }
     }
 
     fn follow(
@@ -147,10 +148,11 @@ impl Write for Follower {
         if let Some(to) = &mut self.to {
             to.write_all(piece)?;
         }
-        let (part, selected, marks) = (&self.part, &mut self.selected, &mut self.marks);
+        let (part, selected, marks, tables) = (&self.part, &mut self.selected, &mut self.marks, &mut self.tables);
         let mut visit = |entry: &TocEntry<'_>| {
+            let turn = if tables.lack(entry) { Turn::InOrder } else { Turn::Any };
             if is_rows(entry) && part.as_ref().is_none_or(|part| part.holds(entry)) {
-                selected.insert(entry.dump_id);
+                selected.insert(entry.dump_id, turn);
             }
         };
         if let Err(error) = self.places.take(piece, &mut visit, &mut |mark| marks.push(mark)) {
@@ -158,7 +160,7 @@ impl Write for Follower {
             return Err(io::Error::other("not an archive"));
         }
         self.there += piece.len() as u64;
-        self.work.add(self.marks.drain(..), self.there, |dump_id| self.selected.contains(&dump_id));
+        self.work.add(self.marks.drain(..), self.there, |dump_id| self.selected.get(&dump_id).copied());
         Ok(piece.len())
     }
 

@@ -13,7 +13,7 @@ use crate::restore::archive::Archive;
 use crate::restore::completeness;
 use crate::restore::pg_restore::load::Load;
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
-use crate::restore::selection::{Selection, UseList, is_rows};
+use crate::restore::selection::{DefinedTables, Selection, UseList, is_rows};
 use crate::restore::server::session_in_loaded;
 
 /// `teSection` of `src/bin/pg_dump/pg_backup.h`.
@@ -29,8 +29,13 @@ const POST_DATA: u8 = 4;
 /// `src/backend/commands/tablecmds.c`). Foreign keys wait for that: they need valid indexes, and adding one locks the
 /// same partitions as attaching an index in another order, which would deadlock. The rest, such as triggers and rules, takes
 /// no time, and is made by one job.
+///
+/// The rows of extensions' tables come first, in the archive's order: several jobs would load a table before the one that its
+/// foreign key names, and values of other tables before the rows that their types need.
 #[derive(Debug)]
 pub struct Passes {
+    /// The rows of extensions' tables.
+    first: UseList,
     /// The entries of the data, and the indexes of the tables in it.
     data: UseList,
     /// The other indexes and their constraints.
@@ -55,16 +60,21 @@ impl Passes {
                 }
             })?;
             let mut planner = Planner { tables, late: HashSet::new(), after: false, lists: Default::default() };
+            let (mut first, mut defined) = (Vec::new(), DefinedTables::default());
             archive.contents(|entry| {
+                let is_first = defined.lack(entry);
                 planner.after |= entry.section == POST_DATA;
                 let is_selected = part.as_ref().is_none_or(|part| part.holds(entry)) && !(loaded && is_rows(entry));
-                if is_selected {
-                    planner.add(entry);
+                match is_selected {
+                    true if is_first => first.push(entry.dump_id),
+                    true => planner.add(entry),
+                    false => {}
                 }
             })?;
+            let first = UseList::of(&first)?;
             let [data, indexes, attached, checks, rest] = planner.lists;
             let (data, attached, rest) = (UseList::of(&data)?, UseList::of(&attached)?, UseList::of(&rest)?);
-            Ok(Passes { data, indexes, attached, checks, rest })
+            Ok(Passes { first, data, indexes, attached, checks, rest })
         })
         .await
     }
@@ -77,7 +87,11 @@ impl Passes {
         path: &Path,
         jobs: NonZeroUsize,
     ) -> Result<Messages> {
-        let mut all = load.data_and_after(path, self.data.path(), jobs).await?;
+        let mut all = Messages::default();
+        if !self.first.is_empty() {
+            all.append(load.data_and_after(path, self.first.path(), NonZeroUsize::MIN).await?);
+        }
+        all.append(load.data_and_after(path, self.data.path(), jobs).await?);
         for (ids, alone) in [(&self.indexes, &self.attached), (&self.checks, &self.rest)] {
             if !ids.is_empty() {
                 all.append(by_jobs(archive, load, (path, ids), jobs).await?);

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use crate::catalogue::manifest::{
-    Compression, Concealed, DatabaseProperties, Encryption, Extension, Manifest, ObjectCounts, Omission, Server,
-    VERSION,
+    Compression, Concealed, DatabaseProperties, Encryption, Extension, Manifest, ObjectCounts, Omission, Preloaded,
+    Server, VERSION,
 };
 use crate::config::{Format, Place};
 use crate::identity::Identity;
@@ -50,6 +50,7 @@ pub fn manifest(named: NameFacts, place: &Place, dump: Dump, whole: WholeDump) -
             version: number(&dump.server_version).to_owned(),
             version_num: version_num(&dump.server_version),
             bootstrap_role: String::new(),
+            preloaded: Preloaded::default(),
             standby: false,
             identity: Identity::default(),
         },

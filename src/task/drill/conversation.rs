@@ -14,6 +14,7 @@ use crate::restore::compare;
 use crate::restore::details::{KnownBackup, reveal};
 use crate::stop::Stop;
 use crate::task::drill::connect::SandboxLink;
+use crate::task::drill::libraries::NamedLibraries;
 use crate::task::drill::receiver::{Receiver, not_here};
 use crate::task::drill::sender;
 use crate::task::drill::sender::Sending;
@@ -33,6 +34,8 @@ pub struct DrillRun<'a> {
     pub jobs: Option<NonZeroUsize>,
     /// The major version of the server to rehearse an upgrade to; none for a drill.
     pub rehearsal: Option<u32>,
+    /// What the instance names to preload and to set.
+    pub libraries: &'a NamedLibraries,
     /// Whether to stop.
     pub stop: &'a Stop,
 }
@@ -98,7 +101,12 @@ async fn converse(run: &DrillRun<'_>, link: &SandboxLink, archive: &Arc<Archive>
     let stop = run.stop;
     let expected = compare::read_fingerprints(archive, stop).await?;
     let Some(manifest) = &archive.manifest else { return Err(Error::new(Kind::Internal, "a manifest was lost")) };
-    let order = sender::order(archive, manifest, expected.as_ref(), (run.jobs.map(NonZeroUsize::get), run.rehearsal))?;
+    let order = sender::order(
+        archive,
+        manifest,
+        expected.as_ref(),
+        (run.jobs.map(NonZeroUsize::get), run.rehearsal, run.libraries),
+    )?;
     let cannot =
         |error: std::io::Error| Error::new(Kind::System, format!("the stream to the sandbox cannot be used: {error}"));
     let stream = || link.stream.try_clone().map_err(cannot);

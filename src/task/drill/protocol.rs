@@ -16,6 +16,7 @@ use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::compare::{ObservedRows, Value};
 use crate::fingerprint::{Fingerprints, LargeObjects, Sum};
+use crate::task::drill::libraries::PreloadLibrary;
 
 /// Version of the protocol. Both sides are of one installation, and a sandbox refuses any other version.
 pub const VERSION: u32 = 4;
@@ -84,6 +85,12 @@ pub struct DrillOrder {
     pub properties: DatabaseProperties,
     /// Its extensions.
     pub extensions: Vec<String>,
+    /// The version of TimescaleDB, if it is among them.
+    pub timescaledb: Option<String>,
+    /// The libraries that the throwaway server preloads.
+    pub libraries: Vec<PreloadLibrary>,
+    /// Further parameters of that server.
+    pub settings: BTreeMap<String, String>,
     /// Size of the plain archive, in bytes.
     pub plain_bytes: u64,
     /// Size of the database that was backed up, in bytes; 0 if unknown.

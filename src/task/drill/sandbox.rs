@@ -15,7 +15,6 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use crate::blocking;
 use crate::cli::SandboxArgs;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::cluster::Cluster;
 use crate::stop::Stop;
 use crate::task::drill::protocol::{DrillOrder, Message};
 
@@ -29,6 +28,7 @@ mod listen;
 mod load;
 mod monetary;
 mod outbox;
+mod preload;
 mod receive;
 mod refusals;
 mod rehearsal;
@@ -99,13 +99,14 @@ async fn serve_one(
 ) -> std::result::Result<(), DrillFailure> {
     let closing = stream.try_clone().map_err(|error| Error::read("the stream to the drill", &error))?;
     let incoming = Incoming::begin(stream, order, &ground.spool, stop.clone())?;
-    let result = match Cluster::make(ground.plan(order), stop).await {
-        Ok(cluster) => {
+    let result = match preload::make_cluster(order, ground, stop).await {
+        Ok((cluster, absent)) => {
             let refusals = order.rehearsal.map(|_| Refusals::default());
-            let run = SandboxRun { order, ground, cluster: &cluster, outbox, refusals: refusals.as_ref(), stop };
+            let refusals = refusals.as_ref();
+            let run = SandboxRun { order, ground, cluster: &cluster, absent: &absent, outbox, refusals, stop };
             let result = drill(&run, globals, incoming).await;
             cluster.stop().await;
-            result
+            result.map_err(|failure| failure.without(&absent))
         }
         Err(error) if ipc::is_used_up() => {
             let hint = "the System V shared memory of this machine or container is used up (ipcs --shmems): restart the sandbox's container";

@@ -17,6 +17,7 @@ use crate::fingerprint::{Fingerprints, LargeObjects, Sum};
 use crate::host::progress::Counter;
 use crate::restore::archive::{Archive, major};
 use crate::stop::Stop;
+use crate::task::drill::libraries::NamedLibraries;
 use crate::task::drill::protocol;
 use crate::task::drill::protocol::{DrillOrder, Frame, Head, PIECE};
 
@@ -25,8 +26,9 @@ pub fn order(
     archive: &Archive,
     manifest: &Manifest,
     expected: Option<&Fingerprints>,
-    (jobs, rehearsal): (Option<usize>, Option<u32>),
+    (jobs, rehearsal, libraries): (Option<usize>, Option<u32>, &NamedLibraries),
 ) -> Result<DrillOrder> {
+    let (libraries, settings) = libraries.of(manifest);
     Ok(DrillOrder {
         version: protocol::VERSION,
         id: manifest.id.clone(),
@@ -38,6 +40,9 @@ pub fn order(
         bootstrap_role: manifest.server.bootstrap_role.clone(),
         properties: manifest.properties.clone(),
         extensions: archive.expected.extensions.clone(),
+        timescaledb: archive.expected.timescaledb.clone(),
+        libraries,
+        settings,
         plain_bytes: archive.files.iter().map(|file| file.plain_bytes).sum(),
         database_bytes: manifest.contents.database_bytes,
         tables: archive.expected.tables,

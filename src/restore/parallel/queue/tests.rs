@@ -75,10 +75,10 @@ fn large_ones_first_then_small_ones_together_then_a_part() {
     let blocks = blocks.map(|(id, rows, bytes)| (id, rows, lines(bytes)));
     let (bytes, marks) = archive(&blocks);
     let there = bytes.len() as u64;
-    let is_selected = |id| id != 4;
+    let turn = |id| (id != 4).then_some(Turn::Any);
     for sharing in [true, false] {
         let work = LoadQueue::new(file(&bytes), sharing);
-        work.add(marks.clone(), there, is_selected);
+        work.add(marks.clone(), there, turn);
         work.whole();
         assert_eq!(work.front().unwrap(), FRONT.len() as u64);
         assert_eq!(ids(&work), Some((vec![3], sharing)));
@@ -88,10 +88,40 @@ fn large_ones_first_then_small_ones_together_then_a_part() {
     }
     // A block that still grows is begun when it is large, and small ones when they are all there.
     let work = LoadQueue::new(file(&bytes), true);
-    work.add(marks[..4].to_vec(), FRONT.len() as u64 + 60, is_selected);
+    work.add(marks[..4].to_vec(), FRONT.len() as u64 + 60, turn);
     assert_eq!(ids(&work), Some((vec![1], false)));
-    work.add([], there, is_selected);
+    work.add([], there, turn);
     assert_eq!(ids(&work), Some((vec![2], true)));
+}
+
+#[test]
+fn rows_of_extensions_are_loaded_alone_and_in_order() {
+    let worth = usize::try_from(WORTH).unwrap();
+    let blocks = [(1, true, 10), (2, true, 20), (3, true, 30), (4, true, 40), (5, true, 2 * worth), (6, true, 50)];
+    let (bytes, marks) = archive(&blocks.map(|(id, rows, bytes)| (id, rows, lines(bytes))));
+    let work = LoadQueue::new(file(&bytes), true);
+    work.add(marks, bytes.len() as u64, |id| Some(if matches!(id, 2 | 3 | 6) { Turn::InOrder } else { Turn::Any }));
+    work.whole();
+    // Those before them may still be loading.
+    assert_eq!(ids(&work), Some((vec![1], false)));
+    let alone = work.take().unwrap().unwrap();
+    assert_eq!(alone.dump_ids(), [2, 3]);
+    let (work, waiting) = (&work, std::sync::atomic::AtomicBool::new(true));
+    std::thread::scope(|scope| {
+        let next = scope.spawn(|| {
+            let next = ids(work);
+            assert!(!waiting.load(Ordering::SeqCst), "taken while rows of extensions are loaded: {next:?}");
+            next
+        });
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        waiting.store(false, Ordering::SeqCst);
+        work.loaded(&alone);
+        assert_eq!(next.join().unwrap(), Some((vec![5], true)));
+    });
+    assert_eq!(ids(work), Some((vec![4], false)));
+    let last = work.take().unwrap().unwrap();
+    assert_eq!(last.dump_ids(), [6]);
+    work.loaded(&last);
 }
 
 #[test]
@@ -114,7 +144,7 @@ fn an_abandoned_queue_ends_every_wait() {
     }
     assert!(work.is_abandoned());
     let work = LoadQueue::new(file(b"ab"), true);
-    work.add([BlockEvent::Front(2)], 2, |_| true);
+    work.add([BlockEvent::Front(2)], 2, |_| Some(Turn::Any));
     work.whole();
     work.abandon();
     assert!(!work.is_abandoned() && work.take().unwrap().is_none());
@@ -156,7 +186,7 @@ fn everything_is_poured_once_while_it_comes() {
             BlockEvent::Begins(block) => block.start + 6 <= there,
         };
         let events: Vec<BlockEvent> = std::iter::from_fn(|| marks.next_if(passed)).collect();
-        work.add(events, there, |_| true);
+        work.add(events, there, |_| Some(Turn::Any));
     }
     work.whole();
     let mut found: BTreeMap<u32, Vec<Vec<u8>>> = BTreeMap::new();

@@ -16,6 +16,20 @@ pub enum DrillFailure {
 }
 
 impl DrillFailure {
+    /// The same, where the server lacked these libraries. A restore that failed without them proves nothing.
+    pub fn without(self, absent: &[String]) -> Self {
+        match self {
+            DrillFailure::Backup(reason) if !absent.is_empty() => {
+                let message =
+                    format!("the throwaway server lacks {}, which the source preloads: {reason}", absent.join(", "));
+                let hint =
+                    "install the library; if the backup does not need it, DRILL_PRELOAD names those that it needs";
+                DrillFailure::Here(Error::new(Kind::System, message).hint(hint))
+            }
+            failure => failure,
+        }
+    }
+
     /// The last message of a drill that failed.
     pub fn message(self) -> Message {
         match self {
@@ -48,8 +62,9 @@ pub fn of_backup(error: Error) -> DrillFailure {
             DrillFailure::Other(Error::new(Kind::CannotWrite, error.message()))
         }
         _ if is_not_preloaded(error.message()) => {
-            let message = format!("the throwaway server preloads no libraries: {}", error.message());
-            let hint = "prove it by pgcellar restore, into a server that preloads the library";
+            let message = format!("the throwaway server does not preload a library: {}", error.message());
+            let hint =
+                "name it in DRILL_PRELOAD, or prove the backup by pgcellar restore, into a server that preloads it";
             DrillFailure::Here(Error::new(Kind::System, message).hint(hint))
         }
         _ => DrillFailure::Backup(error.message().to_owned()),

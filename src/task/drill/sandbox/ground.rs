@@ -26,6 +26,8 @@ pub struct SandboxRun<'a> {
     pub ground: &'a Ground,
     /// The throwaway cluster.
     pub cluster: &'a Cluster,
+    /// Libraries of the server that was backed up that this host lacks.
+    pub absent: &'a [String],
     /// Messages to the drill.
     pub outbox: &'a Outbox,
     /// What the server refuses, in a rehearsal.
@@ -50,11 +52,19 @@ pub struct Ground {
 
 impl Ground {
     /// The plan of the throwaway cluster.
-    pub fn plan<'a>(&'a self, order: &'a DrillOrder) -> Plan<'a> {
+    pub fn plan<'a>(&'a self, order: &'a DrillOrder, preload: &'a [String]) -> Plan<'a> {
         let superuser = if order.bootstrap_role.is_empty() { "postgres" } else { order.bootstrap_role.as_str() };
         let Ground { server, jobs, cluster, .. } = self;
-        let logs = order.rehearsal.is_some();
-        Plan { programs: server, folder: cluster, superuser, jobs: *jobs, memory: memory::available(), logs }
+        Plan {
+            programs: server,
+            folder: cluster,
+            superuser,
+            jobs: *jobs,
+            memory: memory::available(),
+            logs: order.rehearsal.is_some(),
+            preload,
+            settings: &order.settings,
+        }
     }
 
     /// Checks whether the drill can be run here, and makes the folders.

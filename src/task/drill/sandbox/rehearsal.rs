@@ -83,7 +83,7 @@ impl SandboxRun<'_> {
         let client = session_in_loaded(target.connection(), target.name()).await.map_err(of_backup)?;
         let missing = missing_objects(archive, |_: &TocEntry<'_>| true, MISSING, &client).await?;
         let missing = missing.into_iter().map(|object| (object.dump_id, object.name)).collect();
-        let (mut found, mut more) = refusals.all(archive, &self.ground.plan(self.order).log(), missing).await?;
+        let (mut found, mut more) = refusals.all(archive, &self.ground.plan(self.order, &[]).log(), missing).await?;
         more += found.len().saturating_sub(SENT) as u64;
         found.truncate(SENT);
         Ok(self.outbox.send(Message::Refused { found, more }).await?)

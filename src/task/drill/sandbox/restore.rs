@@ -28,13 +28,14 @@ use crate::restore::parameters::LoadSessions;
 use crate::restore::pg_restore::errors::is_not_preloaded;
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
 use crate::restore::server::{Needs, TargetServer, session};
-use crate::restore::{completeness, public_schema, refresh, requirements};
+use crate::restore::{completeness, public_schema, refresh, requirements, timescaledb};
 use crate::task::drill::protocol::{DrillOrder, Message};
 use crate::task::drill::sandbox::examine;
 use crate::task::drill::sandbox::failure::{DrillFailure, of_backup};
 use crate::task::drill::sandbox::ground::SandboxRun;
 use crate::task::drill::sandbox::load::ArchiveLoad;
 use crate::task::drill::sandbox::monetary::MonetaryLocale;
+use crate::task::drill::sandbox::preload::install;
 use crate::task::drill::sandbox::receive::{Incoming, plain_file, received};
 use crate::task::drill::sandbox::refusals::Refusals;
 
@@ -63,7 +64,11 @@ impl DrillDatabase {
 
     /// Gives the database its name and its properties, as the end of a real restore does.
     pub async fn publish(mut self, order: &DrillOrder) -> std::result::Result<(), DrillFailure> {
-        self.database.publish(&mut self.server, &order.properties).await.map_err(of_backup)
+        self.database.publish(&mut self.server, &order.properties).await.map_err(of_backup)?;
+        if timescaledb::is_among(&order.extensions) {
+            timescaledb::leave(self.server.connection(), &order.database).await.map_err(of_backup)?;
+        }
+        Ok(())
     }
 }
 
@@ -75,13 +80,14 @@ impl SandboxRun<'_> {
         if !lacking.is_empty() && self.refusals.is_none() {
             let names: Vec<String> = lacking.iter().map(|name| identifier(name)).collect();
             let message = format!("PostgreSQL {} here lacks extensions: {}", self.order.server(), names.join(", "));
-            let hint = match Surroundings::here().is_container() {
-                true => "build an image of your own from the sandbox's, with the packages that have them",
-                false => "install the packages that have them",
-            };
+            let names: Vec<&str> = lacking.iter().map(String::as_str).collect();
+            let hint = install(&names, self.order.server());
             return Err(DrillFailure::Here(Error::new(Kind::System, message).hint(hint)));
         }
-        let mut notes = Vec::new();
+        if let (Some(version), None) = (&self.order.timescaledb, self.refusals) {
+            timescaledb::check_version(&server, version).await.map_err(DrillFailure::Here)?;
+        }
+        let mut notes: Vec<String> = self.absent.iter().map(|name| not_preloaded(name)).collect();
         match (self.refusals, make_globals(&server, globals).await) {
             (Some(refusals), made) => self.rehearse_roles(&server, globals, (refusals, made), &mut notes).await?,
             (None, made) => made.map_err(of_backup)?,
@@ -99,7 +105,8 @@ impl SandboxRun<'_> {
         let properties = &self.order.properties;
         // Values of regdatabase name databases, and that of the backup must be there when the rows are loaded.
         let in_place = server.existing(&self.order.database).await?.is_none();
-        let options = CreateOptions { in_place, ..CreateOptions::default() };
+        let timescaledb = timescaledb::is_among(&self.order.extensions);
+        let options = CreateOptions { in_place, timescaledb, ..CreateOptions::default() };
         let database = NewDatabase::create(&mut server, &self.order.database, properties, options).await;
         let database = database.map_err(|error| match error.kind() {
             // A locale that this host does not have.
@@ -113,7 +120,7 @@ impl SandboxRun<'_> {
             self.rehearse_parameters(&server, database.name(), refusals).await?;
         }
         let money = MonetaryLocale::find(&server, self.order.look_at.as_ref()).await?;
-        let sessions = LoadSessions::find(&server, properties, money.locale()).await?;
+        let sessions = LoadSessions::find(&server, properties, money.locale(), timescaledb).await?;
         let place = (&sessions.connection, database.name());
         public_schema::narrow(&self.order.pg_dump, LeftOut::default(), server.major, place).await.map_err(of_backup)?;
         notes.extend(sessions.unlike.iter().map(|(name, value)| {
@@ -145,6 +152,9 @@ impl SandboxRun<'_> {
         let owners = RefusedOwners::default();
         let loading = ArchiveLoad { run: self, archive: &archive, path: &path, part, money, sessions, owners: &owners };
         let connection = &sessions.connection;
+        if let Some(version) = &self.order.timescaledb {
+            timescaledb::make_version(connection, target.name(), version).await?;
+        }
         let list = public_schema::list(&archive, part, LeftOut::default(), (connection, target.name()))
             .await
             .map_err(of_backup)?;
@@ -260,6 +270,9 @@ impl SandboxRun<'_> {
         }
         let there = completeness::all_there(loading.archive, (loading.part, true), connection, target.name());
         self.stop.or(there).await.map_err(of_backup)?;
+        if timescaledb::is_among(&self.order.extensions) {
+            self.stop.or(timescaledb::check_loaded(connection, target.name())).await.map_err(of_backup)?;
+        }
         let client = session(connection, target.name()).await.map_err(of_backup)?;
         target.money.must_be_readable(&client).await
     }
@@ -271,7 +284,7 @@ impl SandboxRun<'_> {
         (deferred, last): (&Deferred, &[String]),
         target: &DrillDatabase,
     ) -> std::result::Result<RefreshNotes, DrillFailure> {
-        let client = session(&target.sessions.connection, target.name()).await.map_err(of_backup)?;
+        let client = session(&target.sessions.computing, target.name()).await.map_err(of_backup)?;
         let refreshed = self.stop.or(async { Ok(refresh_all(deferred, &client, self.refusals).await) }).await??;
         deferred.prepare(&client).await?;
         let (errors, missing) = deferred.make_event_triggers(last, archive, &client).await.map_err(of_backup)?;
@@ -298,7 +311,8 @@ impl SandboxRun<'_> {
             Some(_) => (0, 0),
             None => (order.tables, order.large_objects),
         };
-        let expected = ExpectedCounts { tables, large_objects, extensions: order.extensions.clone() };
+        let (extensions, timescaledb) = (order.extensions.clone(), order.timescaledb.clone());
+        let expected = ExpectedCounts { tables, large_objects, extensions, timescaledb };
         let contents = DirectoryContents {
             name: order.id.clone(),
             pg_dump: order.pg_dump.clone(),
@@ -309,6 +323,11 @@ impl SandboxRun<'_> {
         };
         Archive::in_folder(&self.ground.spool, order.format, files, contents)
     }
+}
+
+/// The note of a library that is not preloaded, because this host lacks it.
+fn not_preloaded(library: &str) -> String {
+    format!("the throwaway server does not preload {library}, which is not on this host")
 }
 
 /// Makes the roles of the backup's globals.
