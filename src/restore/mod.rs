@@ -12,6 +12,7 @@ pub mod database;
 pub mod deferred;
 pub mod details;
 pub mod directory;
+pub mod early_rows;
 pub mod engine;
 pub mod fill;
 pub mod foreign;

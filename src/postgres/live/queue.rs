@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::{TryStreamExt, pin_mut};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::compare::ObservedRows;
@@ -17,19 +18,31 @@ use crate::postgres::live::names::Names;
 use crate::postgres::live::pipe::Pipe;
 use crate::postgres::live::rows::{CopyRows, QueryFailure};
 use crate::postgres::live::session::{self, Query};
-use crate::postgres::live::targets::{self, TableQuery};
+use crate::postgres::live::targets::{self, PIECE, TableQuery};
 
 /// Number of pieces after which the locks on their tables are released. A session holds only a few locks at a time: the
 /// server's lock table may not have room for all tables (PostgreSQL documentation, `max_locks_per_transaction`).
 const LOCKED: usize = 8;
 
+/// Most bytes that a statement reads while other sessions lock tables: a piece of a divided heap has less than two times the
+/// usual size.
+const LONGEST: i64 = 2 * PIECE;
+
 /// How rows are transferred.
 #[derive(Debug)]
 pub enum Transport {
     /// By the protocol, in a transaction that must continue after an error.
+    InSnapshot,
+    /// By the protocol, outside of a transaction.
     Messages,
     /// By a named pipe that the server writes, outside of a transaction.
     Pipe(Pipe),
+}
+
+impl Transport {
+    fn is_in_snapshot(&self) -> bool {
+        matches!(self, Transport::InSnapshot)
+    }
 }
 
 /// A statement that a session runs, and the table whose rows it returns.
@@ -48,11 +61,18 @@ pub struct ReadQueue {
     encoding: String,
     count: bool,
     moved: Counter,
+    unlocked: CancellationToken,
 }
 
 impl ReadQueue {
-    /// Everything to read, the largest pieces first.
-    pub async fn plan(client: &Client, names: &Names, query: &Query<'_>, expected: &Fingerprints) -> Result<Self> {
+    /// Everything to read, the largest pieces first. Those that take long wait until `unlocked` is set: a session that waits
+    /// for a lock on their table would wait as long.
+    pub async fn plan(
+        client: &Client,
+        names: &Names,
+        query: &Query<'_>,
+        (expected, unlocked): (&Fingerprints, CancellationToken),
+    ) -> Result<Self> {
         let (mut pieces, mut results) = (Vec::new(), Vec::with_capacity(expected.tables.len()));
         let targets = targets::find(client, names, &expected.tables, query.loaded).await?;
         for (table, target) in targets.into_iter().enumerate() {
@@ -77,6 +97,7 @@ impl ReadQueue {
             encoding: names.encoding.clone(),
             count: query.count,
             moved: query.moved.clone(),
+            unlocked,
         })
     }
 
@@ -93,8 +114,8 @@ impl ReadQueue {
     /// Reads pieces until none is left.
     pub async fn run(self: Arc<Self>, client: Arc<Client>, transport: Transport) -> Result<()> {
         for number in 1_usize.. {
-            let Some(piece) = lock(&self.pieces).pop_front() else { return Ok(()) };
-            if matches!(transport, Transport::Messages) && number.is_multiple_of(LOCKED) {
+            let Some(piece) = self.next().await else { return Ok(()) };
+            if transport.is_in_snapshot() && number.is_multiple_of(LOCKED) {
                 client.batch_execute(session::ROLL_BACK).await.map_err(failed("a transaction cannot be continued"))?;
             }
             let error = match self.answer(&client, &transport, &piece.statement).await {
@@ -104,7 +125,7 @@ impl ReadQueue {
                 }
                 // A transaction would be aborted by the error.
                 Err(QueryFailure::Server(error))
-                    if matches!(transport, Transport::Pipe(_))
+                    if !transport.is_in_snapshot()
                         && error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) =>
                 {
                     lock(&self.pieces).push_back(piece);
@@ -122,12 +143,29 @@ impl ReadQueue {
                 }
                 (_, error) => self.explain(piece.table, error)?,
             };
-            if matches!(transport, Transport::Messages) {
+            if transport.is_in_snapshot() {
                 client.batch_execute(session::ROLL_BACK).await.map_err(failed("a transaction cannot be continued"))?;
             }
             self.replace(piece.table, instead);
         }
         Ok(())
+    }
+
+    /// The next piece that may be read.
+    async fn next(&self) -> Option<Piece> {
+        let is_next = |piece: &Piece| piece.statement.bytes <= LONGEST || self.unlocked.is_cancelled();
+        let next = {
+            let mut pieces = lock(&self.pieces);
+            let at = pieces.iter().position(is_next);
+            if at.is_none() && pieces.is_empty() {
+                return None;
+            }
+            at.and_then(|at| pieces.remove(at))
+        };
+        if next.is_none() {
+            self.unlocked.cancelled().await;
+        }
+        next.or_else(|| lock(&self.pieces).pop_front())
     }
 
     async fn answer(
@@ -139,14 +177,14 @@ impl ReadQueue {
         let copy = |what: &str, to: &str| format!("COPY {what} TO {to} WITH (ENCODING '{}')", self.encoding);
         match (transport, &statement.instead) {
             (_, None) if self.count => count(client, &statement.sql).await,
-            (_, Some(instead)) if self.count => match count(client, &statement.sql).await {
+            (Transport::InSnapshot, Some(instead)) if self.count => match count(client, &statement.sql).await {
                 Err(_) => {
                     client.batch_execute(session::ROLL_BACK).await?;
                     messages(client, &copy(instead, "STDOUT"), &self.moved).await
                 }
                 counted => counted,
             },
-            (Transport::Messages, _) => messages(client, &copy(&statement.sql, "STDOUT"), &self.moved).await,
+            (Transport::InSnapshot | Transport::Messages, _) => messages(client, &copy(&statement.sql, "STDOUT"), &self.moved).await,
             (Transport::Pipe(pipe), _) => {
                 let sql = copy(&statement.sql, &literal(&pipe.path().to_string_lossy()));
                 pipe.read(client.batch_execute(&sql), &self.moved).await

@@ -13,7 +13,7 @@ use crate::postgres::live::names::Names;
 const BATCH: usize = 1000;
 
 /// Size of the pieces in which a heap is read, in bytes, so that several sessions can read a large table.
-const PIECE: i64 = 64 << 20;
+pub const PIECE: i64 = 64 << 20;
 
 /// The relations with the names of `$1`, without empty names, for which `to_regclass` fails. A configuration table of an
 /// extension has a condition, by which pg_dump leaves out the extension's own rows (`processExtensionTables` in
