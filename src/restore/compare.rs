@@ -78,11 +78,7 @@ pub fn progress(run: &RestoreRun<'_>, expected: &Fingerprints) -> Progress {
 }
 
 /// What to read of the new database.
-pub fn query<'a>(
-    run: &'a RestoreRun<'_>,
-    database: &'a str,
-    (jobs, moved): (NonZeroUsize, &'a Counter),
-) -> Query<'a> {
+pub fn query<'a>(run: &'a RestoreRun<'_>, database: &'a str, (jobs, moved): (NonZeroUsize, &'a Counter)) -> Query<'a> {
     let empty = run.archive.manifest.as_ref().is_some_and(|manifest| without_data(&manifest.dump_options));
     let (count, large_objects) = (run.settings.quick, run.part.is_none() && !empty);
     Query { connection: &run.sessions.connection, database, jobs, count, large_objects, loaded: true, moved }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::blocking;
 use crate::error::Result;
+use crate::fingerprint::compare::ObservedRows;
 use crate::host::progress::Progress;
 use crate::pipeline::Digests;
 use crate::postgres::child::Messages;
@@ -67,24 +68,7 @@ pub async fn fill(
         stop: run.stop,
     };
     let mut last = Vec::new();
-    let (messages, rest) = load_input(run, &load, part, (input, &mut last)).await?;
-    warn_of(&messages);
-    let unlocked = CancellationToken::new();
-    let early = match &rest {
-        Some(rest) => early_rows::prepare(run, server, (&rest.passes, name), &unlocked).await,
-        None => None,
-    };
-    let finishing = async {
-        if let Some(rest) = rest {
-            warn_of(&rest.load(run, &load).await?);
-        }
-        run.stop.or(give_to_owners(run, &owners, name)).await?;
-        unlocked.cancel();
-        let scope = (part, run.part.is_none());
-        let checked = run.stop.or(completeness::all_there(&run.archive, scope, connection, name)).await;
-        run.keep_going(checked)
-    };
-    let rows = early_rows::read(run, early, finishing).await?;
+    let rows = load_all(run, server, &load, (part, input, &mut last)).await?;
     run.keep_going(compare::with_backup(run, name, rows).await)?;
     run.stop.or(refresh_views(run, &deferred, name)).await?;
     or_not_analyzed(run, run.stop.or(analyze::analyze(connection, name, run.jobs)).await)?;
@@ -96,6 +80,33 @@ pub async fn fill(
         }
         bytes => bytes.map(Some),
     }
+}
+
+/// Loads the archive, and checks that all objects exist. With several jobs the rows are read meanwhile and returned.
+async fn load_all(
+    run: &RestoreRun<'_>,
+    server: &TargetServer,
+    load: &Load<'_>,
+    (part, input, last): (Option<&Selection>, LoadInput, &mut Vec<String>),
+) -> Result<Option<Vec<ObservedRows>>> {
+    let (messages, after) = load_input(run, load, part, (input, last)).await?;
+    warn_of(&messages);
+    let unlocked = CancellationToken::new();
+    let early = match &after {
+        Some(after) => early_rows::prepare(run, server, (&after.passes, load.database), &unlocked).await,
+        None => None,
+    };
+    let finishing = async {
+        if let Some(after) = after {
+            warn_of(&after.load(run, load).await?);
+        }
+        run.stop.or(give_to_owners(run, load.owners, load.database)).await?;
+        unlocked.cancel();
+        let scope = (part, run.part.is_none());
+        let there = completeness::all_there(&run.archive, scope, load.connection, load.database);
+        run.keep_going(run.stop.or(there).await)
+    };
+    early_rows::read(run, early, finishing).await
 }
 
 /// Statistics that cannot be gathered are a warning, except after a request to stop.

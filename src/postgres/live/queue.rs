@@ -125,8 +125,7 @@ impl ReadQueue {
                 }
                 // A transaction would be aborted by the error.
                 Err(QueryFailure::Server(error))
-                    if !transport.is_in_snapshot()
-                        && error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) =>
+                    if !transport.is_in_snapshot() && error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) =>
                 {
                     lock(&self.pieces).push_back(piece);
                     continue;
@@ -176,7 +175,6 @@ impl ReadQueue {
     ) -> std::result::Result<Sum, QueryFailure> {
         let copy = |what: &str, to: &str| format!("COPY {what} TO {to} WITH (ENCODING '{}')", self.encoding);
         match (transport, &statement.instead) {
-            (_, None) if self.count => count(client, &statement.sql).await,
             (Transport::InSnapshot, Some(instead)) if self.count => match count(client, &statement.sql).await {
                 Err(_) => {
                     client.batch_execute(session::ROLL_BACK).await?;
@@ -184,7 +182,10 @@ impl ReadQueue {
                 }
                 counted => counted,
             },
-            (Transport::InSnapshot | Transport::Messages, _) => messages(client, &copy(&statement.sql, "STDOUT"), &self.moved).await,
+            _ if self.count => count(client, &statement.sql).await,
+            (Transport::InSnapshot | Transport::Messages, _) => {
+                messages(client, &copy(&statement.sql, "STDOUT"), &self.moved).await
+            }
             (Transport::Pipe(pipe), _) => {
                 let sql = copy(&statement.sql, &literal(&pipe.path().to_string_lossy()));
                 pipe.read(client.batch_execute(&sql), &self.moved).await
@@ -255,4 +256,32 @@ async fn count(client: &Client, sql: &str) -> std::result::Result<Sum, QueryFail
     let row = client.query_one(sql, &[]).await?;
     let number: i64 = get(&row, 0).map_err(|_| QueryFailure::CutShort)?;
     Ok(Sum { rows: u64::try_from(number).unwrap_or_default(), ..Sum::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn long_statements_wait_for_those_that_lock() {
+        let piece = |bytes| Piece { table: 0, statement: TableQuery { sql: String::new(), bytes, instead: None } };
+        let pieces = VecDeque::from([LONGEST + 1, LONGEST, 1].map(piece));
+        let unlocked = CancellationToken::new();
+        let queue = ReadQueue {
+            pieces: Mutex::new(pieces),
+            results: Mutex::default(),
+            names: Vec::new(),
+            encoding: String::new(),
+            count: false,
+            moved: Counter::default(),
+            unlocked: unlocked.clone(),
+        };
+        let next = async || queue.next().await.map(|piece| piece.statement.bytes);
+        assert_eq!((next().await, next().await), (Some(LONGEST), Some(1)));
+        assert!(tokio::time::timeout(Duration::from_millis(20), next()).await.is_err());
+        unlocked.cancel();
+        assert_eq!((next().await, next().await), (Some(LONGEST + 1), None));
+    }
 }
