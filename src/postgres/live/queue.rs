@@ -1,7 +1,8 @@
 //! The queue of pieces that the sessions read, and their results.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::{TryStreamExt, pin_mut};
 use tokio_postgres::Client;
@@ -27,6 +28,13 @@ const LOCKED: usize = 8;
 /// Most bytes that a statement reads while other sessions lock tables: a piece of a divided heap has less than two times the
 /// usual size.
 const LONGEST: i64 = 2 * PIECE;
+
+/// How long a list of locked tables is used.
+const FRESH: Duration = Duration::from_millis(50);
+
+/// The tables of this database on which a session has or awaits the only lock that keeps others from reading.
+const LOCKED_TABLES: &str = "SELECT l.relation FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database \
+     WHERE d.datname = pg_catalog.current_database() AND l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'";
 
 /// How rows are transferred.
 #[derive(Debug)]
@@ -62,6 +70,8 @@ pub struct ReadQueue {
     count: bool,
     moved: Counter,
     unlocked: CancellationToken,
+    /// Locked tables, and when they were listed.
+    locked: Mutex<Option<(Instant, Arc<HashSet<u32>>)>>,
 }
 
 impl ReadQueue {
@@ -98,6 +108,7 @@ impl ReadQueue {
             count: query.count,
             moved: query.moved.clone(),
             unlocked,
+            locked: Mutex::default(),
         })
     }
 
@@ -114,7 +125,7 @@ impl ReadQueue {
     /// Reads pieces until none is left.
     pub async fn run(self: Arc<Self>, client: Arc<Client>, transport: Transport) -> Result<()> {
         for number in 1_usize.. {
-            let Some(piece) = self.next().await else { return Ok(()) };
+            let Some(piece) = self.next(&client).await? else { return Ok(()) };
             if transport.is_in_snapshot() && number.is_multiple_of(LOCKED) {
                 client.batch_execute(session::ROLL_BACK).await.map_err(failed("a transaction cannot be continued"))?;
             }
@@ -151,20 +162,33 @@ impl ReadQueue {
     }
 
     /// The next piece that may be read.
-    async fn next(&self) -> Option<Piece> {
-        let is_next = |piece: &Piece| piece.statement.bytes <= LONGEST || self.unlocked.is_cancelled();
-        let next = {
-            let mut pieces = lock(&self.pieces);
-            let at = pieces.iter().position(is_next);
-            if at.is_none() && pieces.is_empty() {
-                return None;
+    async fn next(&self, client: &Client) -> Result<Option<Piece>> {
+        loop {
+            let unlocked = self.unlocked.is_cancelled();
+            let locked = if unlocked { Arc::default() } else { self.locked(client).await? };
+            let is_next = |piece: &Piece| unlocked || holds_up_no_session(&piece.statement, &locked);
+            {
+                let mut pieces = lock(&self.pieces);
+                let at = pieces.iter().position(is_next);
+                if at.is_some() || pieces.is_empty() {
+                    return Ok(at.and_then(|at| pieces.remove(at)));
+                }
             }
-            at.and_then(|at| pieces.remove(at))
-        };
-        if next.is_none() {
-            self.unlocked.cancelled().await;
+            tokio::time::sleep(FRESH).await;
         }
-        next.or_else(|| lock(&self.pieces).pop_front())
+    }
+
+    /// The tables that other sessions lock or are about to lock, so that nothing can be read from them. The server logs each
+    /// statement that waits for them in vain.
+    async fn locked(&self, client: &Client) -> Result<Arc<HashSet<u32>>> {
+        let known = lock(&self.locked).clone();
+        if let Some((_, tables)) = known.filter(|(since, _)| since.elapsed() < FRESH) {
+            return Ok(tables);
+        }
+        let rows = client.query(LOCKED_TABLES, &[]).await.map_err(failed("the locks cannot be listed"))?;
+        let tables = Arc::new(rows.iter().map(|row| get(row, 0)).collect::<Result<HashSet<u32>>>()?);
+        *lock(&self.locked) = Some((Instant::now(), Arc::clone(&tables)));
+        Ok(tables)
     }
 
     async fn answer(
@@ -231,6 +255,11 @@ impl ReadQueue {
     }
 }
 
+/// Whether no session waits for long while this statement reads, and none keeps it from reading.
+fn holds_up_no_session(statement: &TableQuery, locked: &HashSet<u32>) -> bool {
+    statement.bytes <= LONGEST && !locked.contains(&statement.relation)
+}
+
 /// Whether an error of a private server is about the rows that it reads, not about its connection, memory, disk, shutdown or
 /// operating system (PostgreSQL documentation, "PostgreSQL Error Codes", classes 08, 53, 57 and 58).
 fn is_of_rows(error: &tokio_postgres::Error) -> bool {
@@ -260,28 +289,13 @@ async fn count(client: &Client, sql: &str) -> std::result::Result<Sum, QueryFail
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    #[tokio::test]
-    async fn long_statements_wait_for_those_that_lock() {
-        let piece = |bytes| Piece { table: 0, statement: TableQuery { sql: String::new(), bytes, instead: None } };
-        let pieces = VecDeque::from([LONGEST + 1, LONGEST, 1].map(piece));
-        let unlocked = CancellationToken::new();
-        let queue = ReadQueue {
-            pieces: Mutex::new(pieces),
-            results: Mutex::default(),
-            names: Vec::new(),
-            encoding: String::new(),
-            count: false,
-            moved: Counter::default(),
-            unlocked: unlocked.clone(),
-        };
-        let next = async || queue.next().await.map(|piece| piece.statement.bytes);
-        assert_eq!((next().await, next().await), (Some(LONGEST), Some(1)));
-        assert!(tokio::time::timeout(Duration::from_millis(20), next()).await.is_err());
-        unlocked.cancel();
-        assert_eq!((next().await, next().await), (Some(LONGEST + 1), None));
+    #[test]
+    fn long_statements_and_locked_tables_wait() {
+        let query = |relation, bytes| TableQuery { relation, sql: String::new(), bytes, instead: None };
+        let locked = HashSet::from([2]);
+        let may_begin = |relation, bytes| holds_up_no_session(&query(relation, bytes), &locked);
+        assert!(may_begin(1, LONGEST) && !may_begin(1, LONGEST + 1) && !may_begin(2, 1));
     }
 }
