@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
 
 use crate::blocking::joined;
 use crate::error::Result;
@@ -41,28 +42,60 @@ pub use session::{Query, set_up};
 pub async fn observe(query: &Query<'_>, expected: &Fingerprints) -> Result<Observed> {
     let mut sessions = Sessions::in_one_snapshot(query, &expected.settings).await?;
     let names = Names::new(&expected.settings);
-    let queue = Arc::new(ReadQueue::plan(sessions.first(), &names, query, expected).await?);
+    let unlocked = CancellationToken::new();
+    unlocked.cancel();
+    let queue = Arc::new(ReadQueue::plan(sessions.first(), &names, query, (expected, unlocked)).await?);
     sessions.grow(queue.remaining().min(query.jobs.get())).await?;
-    let transports = sessions.all().map(|client| (Arc::clone(client), Transport::Messages)).collect();
+    let transports = sessions.all().map(|client| (Arc::clone(client), Transport::InSnapshot)).collect();
     let tables = all_rows(&queue, transports).await?;
     let (sequences, large_objects) = others(sessions.first(), &names, query, expected).await?;
     Ok(Observed { tables, sequences, large_objects })
 }
 
-/// Reads the rows of a database in which no row changes, on a server of this host that may write into `folder`. Constraints and
-/// indexes may still be under construction: a table that is locked for them is read later.
-///
-/// # Errors
-/// `System` for a failure of the server itself; those of [`observe`].
-pub async fn observe_rows(query: &Query<'_>, expected: &Fingerprints, folder: &Path) -> Result<Vec<ObservedRows>> {
-    let mut sessions = Sessions::independent(query.connection, query.database, &expected.settings).await?;
-    let names = Names::new(&expected.settings);
-    let queue = Arc::new(ReadQueue::plan(sessions.first(), &names, query, expected).await?);
-    sessions.grow(queue.remaining().min(query.jobs.get())).await?;
-    sessions.limit_lock_waits().await?;
-    let transport = |(number, client)| Ok((Arc::clone(client), Transport::Pipe(Pipe::make(folder, number)?)));
-    let transports = sessions.all().enumerate().map(transport).collect::<Result<Vec<_>>>()?;
-    all_rows(&queue, transports).await
+/// Sessions that read the rows of a database in which no row changes, while others make its constraints and indexes. A table
+/// that is locked for them is read later.
+#[derive(Debug)]
+pub struct RowReader {
+    queue: Arc<ReadQueue>,
+    transports: Vec<(Arc<Client>, Transport)>,
+}
+
+impl RowReader {
+    /// Connects, and looks up the tables, which waits for locks on them. A server of this host that may write into `folder`
+    /// sends the rows through pipes there. Tables that can only be read whole wait for `unlocked` if they are large: nothing
+    /// that needs a lock on them should wait so long.
+    ///
+    /// # Errors
+    /// `System` for a failure of the server itself if there is a folder; those of [`observe`].
+    pub async fn prepare(
+        query: &Query<'_>,
+        expected: &Fingerprints,
+        (folder, unlocked): (Option<&Path>, &CancellationToken),
+    ) -> Result<Self> {
+        let mut sessions = Sessions::independent(query.connection, query.database, &expected.settings).await?;
+        let names = Names::new(&expected.settings);
+        let plan = ReadQueue::plan(sessions.first(), &names, query, (expected, unlocked.clone()));
+        let queue = Arc::new(plan.await?);
+        sessions.grow(queue.remaining().min(query.jobs.get())).await?;
+        sessions.limit_lock_waits().await?;
+        let transport = |(number, client)| {
+            let transport = match folder {
+                Some(folder) => Transport::Pipe(Pipe::make(folder, number)?),
+                None => Transport::Messages,
+            };
+            Ok((Arc::clone(client), transport))
+        };
+        let transports = sessions.all().enumerate().map(transport).collect::<Result<Vec<_>>>()?;
+        Ok(RowReader { queue, transports })
+    }
+
+    /// Reads the rows. The future can be dropped at any time.
+    ///
+    /// # Errors
+    /// Those of [`RowReader::prepare`].
+    pub async fn read(self) -> Result<Vec<ObservedRows>> {
+        all_rows(&self.queue, self.transports).await
+    }
 }
 
 /// Reads sequences and large objects.

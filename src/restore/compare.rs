@@ -1,17 +1,17 @@
 //! Compares the new database with the backup's fingerprints before it gets the target's name.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use crate::blocking;
 use crate::catalogue::manifest::FileRole;
-use crate::config::Connection;
 use crate::config::dump_options::without_data;
 use crate::error::{Error, Kind, Result};
-use crate::fingerprint::compare::{Comparison, NAMED, compare};
+use crate::fingerprint::compare::{Comparison, NAMED, Observed, ObservedRows, compare};
 use crate::fingerprint::{Fingerprints, Quoted};
 use crate::host::progress::{Counter, Progress};
-use crate::postgres::live::{Query, observe};
+use crate::postgres::live::{Query, observe, observe_others};
 use crate::printable::printable;
 use crate::restore::archive::{Archive, whole};
 use crate::restore::object_numbers::{ComparedDatabase, compare_again, may_differ_in_numbers};
@@ -71,22 +71,37 @@ impl Names {
     }
 }
 
-/// Compares the new database with the fingerprints.
+/// The progress of reading what the fingerprints cover.
+pub fn progress(run: &RestoreRun<'_>, expected: &Fingerprints) -> Progress {
+    let bytes = expected.tables.iter().map(|table| table.sum.bytes).sum::<u64>() + expected.large_objects.all().bytes;
+    Progress::begin(&format!("compare {}", run.target), Some(bytes))
+}
+
+/// What to read of the new database.
+pub fn query<'a>(run: &'a RestoreRun<'_>, database: &'a str, (jobs, moved): (NonZeroUsize, &'a Counter)) -> Query<'a> {
+    let empty = run.archive.manifest.as_ref().is_some_and(|manifest| without_data(&manifest.dump_options));
+    let (count, large_objects) = (run.settings.quick, run.part.is_none() && !empty);
+    Query { connection: &run.sessions.connection, database, jobs, count, large_objects, loaded: true, moved }
+}
+
+/// Compares the new database with the fingerprints; its `rows` may have been read already.
 ///
 /// # Errors
 /// `Data` if anything differs.
-pub async fn with_backup(run: &RestoreRun<'_>, connection: &Connection, database: &str) -> Result<()> {
+pub async fn with_backup(run: &RestoreRun<'_>, database: &str, rows: Option<Vec<ObservedRows>>) -> Result<()> {
     let Some(expected) = &run.expected else {
         log::info!("{}: there are no fingerprints to compare its rows with", printable(&run.archive.name));
         return Ok(());
     };
-    let bytes = expected.tables.iter().map(|table| table.sum.bytes).sum::<u64>() + expected.large_objects.all().bytes;
-    let progress = Progress::begin(&format!("compare {}", run.target), Some(bytes));
+    let progress = progress(run, expected);
     let moved = progress.counter();
-    let empty = run.archive.manifest.as_ref().is_some_and(|manifest| without_data(&manifest.dump_options));
-    let (count, large_objects) = (run.settings.quick, run.part.is_none() && !empty);
-    let query = Query { connection, database, jobs: run.jobs, count, large_objects, loaded: true, moved: &moved };
-    let observed = match run.stop.or(observe(&query, expected)).await {
+    let query = query(run, database, (run.jobs, &moved));
+    let observing = async {
+        let Some(tables) = rows else { return observe(&query, expected).await };
+        let (sequences, large_objects) = observe_others(&query, expected).await?;
+        Ok(Observed { tables, sequences, large_objects })
+    };
+    let observed = match run.stop.or(observing).await {
         // A role that may give tables to other roles may not be allowed to read them.
         Err(error) if error.kind() == Kind::NotPermitted && !run.stop.requested() => {
             log::warn!("the new database was not compared with the backup's fingerprints: {error}");
@@ -95,6 +110,7 @@ pub async fn with_backup(run: &RestoreRun<'_>, connection: &Connection, database
         observed => observed?,
     };
     drop(progress);
+    let connection = &run.sessions.connection;
     let (mut observed, place) = (observed, ComparedDatabase { connection, database, loaded: true });
     compare_again(&run.archive, expected, &mut observed.tables, may_differ_in_numbers, (place, run.stop)).await?;
     let comparison = compare(expected, &observed);

@@ -2,13 +2,16 @@
 //! database.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
 
 use crate::blocking;
 use crate::error::Result;
+use crate::fingerprint::compare::ObservedRows;
 use crate::host::progress::Progress;
 use crate::pipeline::Digests;
 use crate::postgres::child::Messages;
@@ -21,7 +24,7 @@ use crate::restore::refresh::{cannot_refresh, refresh_all};
 use crate::restore::run::{LoadInput, RestoreRun};
 use crate::restore::selection::{Selection, UseList};
 use crate::restore::server::{TargetServer, session_in_loaded};
-use crate::restore::{analyze, archive, compare, completeness, parallel, public_schema, timescaledb};
+use crate::restore::{analyze, archive, compare, completeness, early_rows, parallel, public_schema, timescaledb};
 
 /// How many of a program's warnings are logged.
 const SHOWN: usize = 20;
@@ -71,15 +74,11 @@ pub async fn fill(
         stop: run.stop,
     };
     let mut last = Vec::new();
-    warn_of(&load_input(run, &load, part, (input, &mut last)).await?);
-    run.stop.or(give_to_owners(run, &owners, name)).await?;
-    let scope = (part, run.part.is_none());
-    let checked = run.stop.or(completeness::all_there(&run.archive, scope, connection, name)).await;
-    run.keep_going(checked)?;
+    let rows = load_all(run, server, &load, (part, input, &mut last)).await?;
     if run.timescaledb {
         run.keep_going(run.stop.or(timescaledb::check_loaded(connection, name)).await)?;
     }
-    run.keep_going(compare::with_backup(run, connection, name).await)?;
+    run.keep_going(compare::with_backup(run, name, rows).await)?;
     run.stop.or(refresh_views(run, &deferred, name)).await?;
     or_not_analyzed(run, run.stop.or(analyze::analyze(&run.sessions.computing, name, run.jobs, server.major)).await)?;
     run.stop.or(make_event_triggers(run, &deferred, &last, name)).await?;
@@ -90,6 +89,33 @@ pub async fn fill(
         }
         bytes => bytes.map(Some),
     }
+}
+
+/// Loads the archive, and checks that all objects exist. With several jobs the rows are read meanwhile and returned.
+async fn load_all(
+    run: &RestoreRun<'_>,
+    server: &TargetServer,
+    load: &Load<'_>,
+    (part, input, last): (Option<&Selection>, LoadInput, &mut Vec<String>),
+) -> Result<Option<Vec<ObservedRows>>> {
+    let (messages, after) = load_input(run, load, part, (input, last)).await?;
+    warn_of(&messages);
+    let unlocked = CancellationToken::new();
+    let early = match &after {
+        Some(after) => early_rows::prepare(run, server, (&after.passes, load.database), &unlocked).await,
+        None => None,
+    };
+    let finishing = async {
+        if let Some(after) = after {
+            warn_of(&after.load(run, load).await?);
+        }
+        run.stop.or(give_to_owners(run, load.owners, load.database)).await?;
+        unlocked.cancel();
+        let scope = (part, run.part.is_none());
+        let there = completeness::all_there(&run.archive, scope, load.connection, load.database);
+        run.keep_going(run.stop.or(there).await)
+    };
+    early_rows::read(run, early, finishing).await
 }
 
 /// Statistics that cannot be gathered are a warning, except after a request to stop.
@@ -121,25 +147,44 @@ async fn session_in_compared(run: &RestoreRun<'_>, database: &str) -> Result<Cli
     }
 }
 
-/// Loads the archive. The statements of a script that make event triggers are put into `last`.
+/// What of an archive is loaded after its rows.
+struct AfterRows {
+    passes: Passes,
+    path: PathBuf,
+    /// Keeps the files.
+    _input: LoadInput,
+}
+
+impl AfterRows {
+    async fn load(self, run: &RestoreRun<'_>, load: &Load<'_>) -> Result<Messages> {
+        self.passes.after_rows(&run.archive, load, &self.path, run.jobs).await
+    }
+}
+
+/// Loads the archive: all of it, or with several jobs up to the rows. The statements of a script that make event triggers are put
+/// into `last`.
 async fn load_input(
     run: &RestoreRun<'_>,
     load: &Load<'_>,
     part: Option<&Selection>,
-    (input, last): (LoadInput, &mut Vec<String>),
-) -> Result<Messages> {
-    match input {
-        LoadInput::Stream => stream(run, load, None).await,
-        LoadInput::Statements => stream(run, load, Some(last)).await,
-        LoadInput::Unpacking(unpacking) => parallel::load(run, load, part, unpacking).await,
-        LoadInput::Files(files) if run.jobs > NonZeroUsize::MIN => {
-            let turns = Passes::plan(&run.archive, part, false).await?;
+    (mut input, last): (LoadInput, &mut Vec<String>),
+) -> Result<(Messages, Option<AfterRows>)> {
+    let (all, passes, path) = match &mut input {
+        LoadInput::Stream => return Ok((stream(run, load, None).await?, None)),
+        LoadInput::Statements => return Ok((stream(run, load, Some(last)).await?, None)),
+        LoadInput::Files(files) if run.jobs == NonZeroUsize::MIN => return Ok((load.file(files.path()).await?, None)),
+        LoadInput::Files(files) => {
+            let passes = Passes::plan(&run.archive, part, false).await?;
             let mut all = load.before_data(files.path()).await?;
-            all.append(turns.load(&run.archive, load, files.path(), run.jobs).await?);
-            Ok(all)
+            all.append(passes.rows(load, files.path(), run.jobs).await?);
+            (all, passes, files.path().to_owned())
         }
-        LoadInput::Files(files) => load.file(files.path()).await,
-    }
+        LoadInput::Unpacking(unpacking) => {
+            let all = parallel::load(load, run.jobs, unpacking).await?;
+            (all, Passes::plan(&run.archive, part, true).await?, unpacking.path().to_owned())
+        }
+    };
+    Ok((all, Some(AfterRows { passes, path, _input: input })))
 }
 
 /// Runs the changes of owners that were refused before all privileges were granted.

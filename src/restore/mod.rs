@@ -13,6 +13,7 @@ pub mod deferred;
 pub mod details;
 pub mod difference;
 pub mod directory;
+pub mod early_rows;
 pub mod engine;
 pub mod fill;
 pub mod foreign;

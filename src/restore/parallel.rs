@@ -2,7 +2,8 @@
 //!
 //! pg_restore's own jobs need the whole archive before they begin, load each table by one of them, and begin with the
 //! table that pg_dump numbered first. So a call of pg_restore makes what comes before the data; then each job feeds
-//! calls of pg_restore with what is there of the tables' rows; then calls with jobs make all else, in turns.
+//! calls of pg_restore with what is there of the tables' rows. [`Passes`](crate::restore::pg_restore::passes::Passes) make
+//! all else.
 //!
 //! Several jobs load a large table, in pieces of some hundred kilobytes each: its rows come to lie in nearly the order
 //! that they had, and no longer in exactly that.
@@ -19,9 +20,8 @@ use crate::postgres::child::Messages;
 use crate::restore::parallel::queue::{Batch, LoadQueue};
 use crate::restore::parallel::unpack::Unpacking;
 use crate::restore::pg_restore::load::{Load, LoadFailure};
-use crate::restore::pg_restore::passes::Passes;
 use crate::restore::run::RestoreRun;
-use crate::restore::selection::{Selection, UseList};
+use crate::restore::selection::UseList;
 
 pub mod batch;
 pub mod queue;
@@ -34,21 +34,14 @@ pub fn begin(run: &RestoreRun<'_>) -> Result<Unpacking> {
     Unpacking::begin(&run.archive, run.part.as_ref(), (run.settings.staging_dir.as_deref(), sharing), run.stop)
 }
 
-/// Loads the archive while it is unpacked.
-pub(super) async fn load(
-    run: &RestoreRun<'_>,
-    load: &Load<'_>,
-    part: Option<&Selection>,
-    mut unpacking: Unpacking,
-) -> Result<Messages> {
-    let (path, jobs) = (unpacking.path().to_owned(), run.jobs);
-    let mut all = match up_to_rows(load, &unpacking.work, &path, jobs).await {
+/// Loads what comes before the data, and the rows, while the archive is unpacked.
+pub(super) async fn load(load: &Load<'_>, jobs: NonZeroUsize, unpacking: &mut Unpacking) -> Result<Messages> {
+    let path = unpacking.path().to_owned();
+    let all = match up_to_rows(load, &unpacking.work, &path, jobs).await {
         Ok(all) => all,
-        Err(failure) => return Err(cause(failure, &mut unpacking).await),
+        Err(failure) => return Err(cause(failure, unpacking).await),
     };
     unpacking.finish().await?;
-    let turns = Passes::plan(&run.archive, part, true).await?;
-    all.append(turns.load(&run.archive, load, &path, jobs).await?);
     Ok(all)
 }
 

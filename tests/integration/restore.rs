@@ -13,6 +13,7 @@ use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys, 
 
 mod all_databases;
 mod dry_run;
+mod early_rows;
 mod foreign;
 mod globals;
 mod jobs;

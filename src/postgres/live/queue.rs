@@ -1,11 +1,13 @@
 //! The queue of pieces that the sessions read, and their results.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::{TryStreamExt, pin_mut};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::compare::ObservedRows;
@@ -17,19 +19,38 @@ use crate::postgres::live::names::Names;
 use crate::postgres::live::pipe::Pipe;
 use crate::postgres::live::rows::{CopyRows, QueryFailure};
 use crate::postgres::live::session::{self, Query};
-use crate::postgres::live::targets::{self, TableQuery};
+use crate::postgres::live::targets::{self, PIECE, TableQuery};
 
 /// Number of pieces after which the locks on their tables are released. A session holds only a few locks at a time: the
 /// server's lock table may not have room for all tables (PostgreSQL documentation, `max_locks_per_transaction`).
 const LOCKED: usize = 8;
 
+/// Most bytes that a statement reads while other sessions lock tables: a piece of a divided heap has less than two times the
+/// usual size.
+const LONGEST: i64 = 2 * PIECE;
+
+/// How long a list of locked tables is used.
+const FRESH: Duration = Duration::from_millis(50);
+
+/// The tables of this database on which a session has or awaits the only lock that keeps others from reading.
+const LOCKED_TABLES: &str = "SELECT l.relation FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database \
+     WHERE d.datname = pg_catalog.current_database() AND l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'";
+
 /// How rows are transferred.
 #[derive(Debug)]
 pub enum Transport {
     /// By the protocol, in a transaction that must continue after an error.
+    InSnapshot,
+    /// By the protocol, outside of a transaction.
     Messages,
     /// By a named pipe that the server writes, outside of a transaction.
     Pipe(Pipe),
+}
+
+impl Transport {
+    fn is_in_snapshot(&self) -> bool {
+        matches!(self, Transport::InSnapshot)
+    }
 }
 
 /// A statement that a session runs, and the table whose rows it returns.
@@ -48,11 +69,20 @@ pub struct ReadQueue {
     encoding: String,
     count: bool,
     moved: Counter,
+    unlocked: CancellationToken,
+    /// Locked tables, and when they were listed.
+    locked: Mutex<Option<(Instant, Arc<HashSet<u32>>)>>,
 }
 
 impl ReadQueue {
-    /// Everything to read, the largest pieces first.
-    pub async fn plan(client: &Client, names: &Names, query: &Query<'_>, expected: &Fingerprints) -> Result<Self> {
+    /// Everything to read, the largest pieces first. Those that take long wait until `unlocked` is set: a session that waits
+    /// for a lock on their table would wait as long.
+    pub async fn plan(
+        client: &Client,
+        names: &Names,
+        query: &Query<'_>,
+        (expected, unlocked): (&Fingerprints, CancellationToken),
+    ) -> Result<Self> {
         let (mut pieces, mut results) = (Vec::new(), Vec::with_capacity(expected.tables.len()));
         let targets = targets::find(client, names, &expected.tables, query.loaded).await?;
         for (table, target) in targets.into_iter().enumerate() {
@@ -77,6 +107,8 @@ impl ReadQueue {
             encoding: names.encoding.clone(),
             count: query.count,
             moved: query.moved.clone(),
+            unlocked,
+            locked: Mutex::default(),
         })
     }
 
@@ -93,8 +125,8 @@ impl ReadQueue {
     /// Reads pieces until none is left.
     pub async fn run(self: Arc<Self>, client: Arc<Client>, transport: Transport) -> Result<()> {
         for number in 1_usize.. {
-            let Some(piece) = lock(&self.pieces).pop_front() else { return Ok(()) };
-            if matches!(transport, Transport::Messages) && number.is_multiple_of(LOCKED) {
+            let Some(piece) = self.next(&client).await? else { return Ok(()) };
+            if transport.is_in_snapshot() && number.is_multiple_of(LOCKED) {
                 client.batch_execute(session::ROLL_BACK).await.map_err(failed("a transaction cannot be continued"))?;
             }
             let error = match self.answer(&client, &transport, &piece.statement).await {
@@ -104,8 +136,7 @@ impl ReadQueue {
                 }
                 // A transaction would be aborted by the error.
                 Err(QueryFailure::Server(error))
-                    if matches!(transport, Transport::Pipe(_))
-                        && error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) =>
+                    if !transport.is_in_snapshot() && error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) =>
                 {
                     lock(&self.pieces).push_back(piece);
                     continue;
@@ -122,12 +153,42 @@ impl ReadQueue {
                 }
                 (_, error) => self.explain(piece.table, error)?,
             };
-            if matches!(transport, Transport::Messages) {
+            if transport.is_in_snapshot() {
                 client.batch_execute(session::ROLL_BACK).await.map_err(failed("a transaction cannot be continued"))?;
             }
             self.replace(piece.table, instead);
         }
         Ok(())
+    }
+
+    /// The next piece that may be read.
+    async fn next(&self, client: &Client) -> Result<Option<Piece>> {
+        loop {
+            let unlocked = self.unlocked.is_cancelled();
+            let locked = if unlocked { Arc::default() } else { self.locked(client).await? };
+            let is_next = |piece: &Piece| unlocked || holds_up_no_session(&piece.statement, &locked);
+            {
+                let mut pieces = lock(&self.pieces);
+                let at = pieces.iter().position(is_next);
+                if at.is_some() || pieces.is_empty() {
+                    return Ok(at.and_then(|at| pieces.remove(at)));
+                }
+            }
+            tokio::time::sleep(FRESH).await;
+        }
+    }
+
+    /// The tables that other sessions lock or are about to lock, so that nothing can be read from them. The server logs each
+    /// statement that waits for them in vain.
+    async fn locked(&self, client: &Client) -> Result<Arc<HashSet<u32>>> {
+        let known = lock(&self.locked).clone();
+        if let Some((_, tables)) = known.filter(|(since, _)| since.elapsed() < FRESH) {
+            return Ok(tables);
+        }
+        let rows = client.query(LOCKED_TABLES, &[]).await.map_err(failed("the locks cannot be listed"))?;
+        let tables = Arc::new(rows.iter().map(|row| get(row, 0)).collect::<Result<HashSet<u32>>>()?);
+        *lock(&self.locked) = Some((Instant::now(), Arc::clone(&tables)));
+        Ok(tables)
     }
 
     async fn answer(
@@ -138,15 +199,17 @@ impl ReadQueue {
     ) -> std::result::Result<Sum, QueryFailure> {
         let copy = |what: &str, to: &str| format!("COPY {what} TO {to} WITH (ENCODING '{}')", self.encoding);
         match (transport, &statement.instead) {
-            (_, None) if self.count => count(client, &statement.sql).await,
-            (_, Some(instead)) if self.count => match count(client, &statement.sql).await {
+            (Transport::InSnapshot, Some(instead)) if self.count => match count(client, &statement.sql).await {
                 Err(_) => {
                     client.batch_execute(session::ROLL_BACK).await?;
                     messages(client, &copy(instead, "STDOUT"), &self.moved).await
                 }
                 counted => counted,
             },
-            (Transport::Messages, _) => messages(client, &copy(&statement.sql, "STDOUT"), &self.moved).await,
+            _ if self.count => count(client, &statement.sql).await,
+            (Transport::InSnapshot | Transport::Messages, _) => {
+                messages(client, &copy(&statement.sql, "STDOUT"), &self.moved).await
+            }
             (Transport::Pipe(pipe), _) => {
                 let sql = copy(&statement.sql, &literal(&pipe.path().to_string_lossy()));
                 pipe.read(client.batch_execute(&sql), &self.moved).await
@@ -192,6 +255,11 @@ impl ReadQueue {
     }
 }
 
+/// Whether no session waits for long while this statement reads, and none keeps it from reading.
+fn holds_up_no_session(statement: &TableQuery, locked: &HashSet<u32>) -> bool {
+    statement.bytes <= LONGEST && !locked.contains(&statement.relation)
+}
+
 /// Whether an error of a private server is about the rows that it reads, not about its connection, memory, disk, shutdown or
 /// operating system (PostgreSQL documentation, "PostgreSQL Error Codes", classes 08, 53, 57 and 58).
 fn is_of_rows(error: &tokio_postgres::Error) -> bool {
@@ -217,4 +285,17 @@ async fn count(client: &Client, sql: &str) -> std::result::Result<Sum, QueryFail
     let row = client.query_one(sql, &[]).await?;
     let number: i64 = get(&row, 0).map_err(|_| QueryFailure::CutShort)?;
     Ok(Sum { rows: u64::try_from(number).unwrap_or_default(), ..Sum::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_statements_and_locked_tables_wait() {
+        let query = |relation, bytes| TableQuery { relation, sql: String::new(), bytes, instead: None };
+        let locked = HashSet::from([2]);
+        let may_begin = |relation, bytes| holds_up_no_session(&query(relation, bytes), &locked);
+        assert!(may_begin(1, LONGEST) && !may_begin(1, LONGEST + 1) && !may_begin(2, 1));
+    }
 }

@@ -13,7 +13,7 @@ use crate::postgres::live::names::Names;
 const BATCH: usize = 1000;
 
 /// Size of the pieces in which a heap is read, in bytes, so that several sessions can read a large table.
-const PIECE: i64 = 64 << 20;
+pub const PIECE: i64 = 64 << 20;
 
 /// The relations with the names of `$1`, without empty names, for which `to_regclass` fails. A configuration table of an
 /// extension has a condition, by which pg_dump leaves out the extension's own rows (`processExtensionTables` in
@@ -28,7 +28,7 @@ const RELATIONS: &str = "SELECT w.place, c.relkind::text, pg_catalog.pg_table_si
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = c.oid AND 'e' = ANY (s.stxkind)) \
      THEN pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int8 ELSE 0 END, \
      (SELECT e.extcondition[pg_catalog.array_position(e.extconfig, c.oid)] FROM pg_catalog.pg_extension e \
-     WHERE c.oid = ANY (e.extconfig) LIMIT 1) \
+     WHERE c.oid = ANY (e.extconfig) LIMIT 1), c.oid \
      FROM ROWS FROM (pg_catalog.unnest($1::text[])) WITH ORDINALITY w(name, place) \
      JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(NULLIF(w.name, '')) \
      LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam ORDER BY 1";
@@ -43,6 +43,8 @@ const OTHER_PARTITIONS: &str = "SELECT pg_catalog.format('%I.%I', n.nspname, c.r
 /// A relation that rows can be copied from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relation {
+    /// `pg_class.oid`.
+    pub oid: u32,
     /// `pg_class.relkind`.
     pub kind: String,
     /// Bytes on the server's disk, including large values.
@@ -65,6 +67,8 @@ pub struct LiveTable {
 /// A query for rows, or for their number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableQuery {
+    /// The relation that it reads.
+    pub relation: u32,
     /// What COPY copies, or a query that counts.
     pub sql: String,
     /// Bytes that it reads, approximately.
@@ -146,7 +150,8 @@ impl LiveTable {
             false => {
                 let copies = relation.copies(name, &self.columns);
                 let bytes = relation.bytes / i64::try_from(copies.len()).unwrap_or(1).max(1);
-                copies.into_iter().map(|sql| TableQuery { sql, bytes, instead: None }).collect()
+                let query = |sql| TableQuery { relation: relation.oid, sql, bytes, instead: None };
+                copies.into_iter().map(query).collect()
             }
         };
         self.relations.iter().flat_map(of).collect()
@@ -161,6 +166,7 @@ pub async fn relations(client: &Client, names: &[&str]) -> Result<Vec<Option<Rel
         for row in rows {
             let place = usize::try_from(get::<i64>(&row, 0)?).unwrap_or_default() + batch * BATCH;
             let relation = Relation {
+                oid: get(&row, 5)?,
                 kind: get(&row, 1)?,
                 bytes: get(&row, 2)?,
                 pages: get(&row, 3)?,
@@ -203,6 +209,7 @@ impl Relation {
 
     fn count(&self, name: &str) -> TableQuery {
         TableQuery {
+            relation: self.oid,
             sql: format!("SELECT pg_catalog.count(*) FROM {}", self.from(name)),
             bytes: self.bytes,
             instead: self.is_plain().then(|| name.to_owned()),
@@ -266,6 +273,7 @@ mod tests {
     #[test]
     fn statements() {
         let relation = |kind: &str, condition: Option<&str>| Relation {
+            oid: 1,
             kind: kind.to_owned(),
             bytes: 0,
             pages: 0,

@@ -36,6 +36,8 @@ const POST_DATA: u8 = 4;
 pub struct Passes {
     /// The rows of extensions' tables.
     first: UseList,
+    /// Whether other calls have loaded the rows of tables.
+    loaded: bool,
     /// The entries of the data, and the indexes of the tables in it.
     data: UseList,
     /// The other indexes and their constraints.
@@ -46,6 +48,8 @@ pub struct Passes {
     checks: Vec<u32>,
     /// Everything else.
     rest: UseList,
+    /// Whether anything after the data runs functions of the archive.
+    runs_functions: bool,
 }
 
 impl Passes {
@@ -59,11 +63,12 @@ impl Passes {
                     tables.extend(entry.dependencies.first());
                 }
             })?;
-            let mut planner = Planner { tables, late: HashSet::new(), after: false, lists: Default::default() };
+            let mut planner = Planner { tables, ..Planner::default() };
             let (mut first, mut defined) = (Vec::new(), DefinedTables::default());
             archive.contents(|entry| {
                 let is_first = defined.lack(entry);
                 planner.after |= entry.section == POST_DATA;
+                planner.note_code(entry);
                 let is_selected = part.as_ref().is_none_or(|part| part.holds(entry)) && !(loaded && is_rows(entry));
                 match is_selected {
                     true if is_first => first.push(entry.dump_id),
@@ -74,24 +79,41 @@ impl Passes {
             let first = UseList::of(&first)?;
             let [data, indexes, attached, checks, rest] = planner.lists;
             let (data, attached, rest) = (UseList::of(&data)?, UseList::of(&attached)?, UseList::of(&rest)?);
-            Ok(Passes { first, data, indexes, attached, checks, rest })
+            let runs_functions = planner.runs_functions;
+            Ok(Passes { loaded, first, data, indexes, attached, checks, rest, runs_functions })
         })
         .await
     }
 
-    /// Makes the calls. The archive must be a file or folder.
-    pub async fn load(
+    /// Whether the calls after the rows may change rows, by functions of the archive that they run.
+    pub fn may_change_rows(&self) -> bool {
+        self.runs_functions
+    }
+
+    /// Loads the rows, unless other calls have. The archive must be a file or folder.
+    pub async fn rows(&self, load: &Load<'_>, path: &Path, jobs: NonZeroUsize) -> Result<Messages> {
+        let mut all = Messages::default();
+        if !self.first.is_empty() {
+            all.append(load.data_and_after(path, self.first.path(), NonZeroUsize::MIN).await?);
+        }
+        if !self.loaded {
+            all.append(load.data_and_after(path, self.data.path(), jobs).await?);
+        }
+        Ok(all)
+    }
+
+    /// Makes the calls after the rows.
+    pub async fn after_rows(
         &self,
         archive: &Arc<Archive>,
         load: &Load<'_>,
         path: &Path,
         jobs: NonZeroUsize,
     ) -> Result<Messages> {
-        let mut all = Messages::default();
-        if !self.first.is_empty() {
-            all.append(load.data_and_after(path, self.first.path(), NonZeroUsize::MIN).await?);
-        }
-        all.append(load.data_and_after(path, self.data.path(), jobs).await?);
+        let mut all = match self.loaded {
+            true => load.data_and_after(path, self.data.path(), jobs).await?,
+            false => Messages::default(),
+        };
         for (ids, alone) in [(&self.indexes, &self.attached), (&self.checks, &self.rest)] {
             if !ids.is_empty() {
                 all.append(by_jobs(archive, load, (path, ids), jobs).await?);
@@ -108,7 +130,16 @@ impl Passes {
 const DURING: usize = 0;
 const REST: usize = 4;
 
+/// Entries that may be functions of the database's users, or call some. Members of an extension have no entries: indexes and
+/// constraints depend on the extension instead, whose functions do not write rows.
+const CODE: &[&[u8]] = &[b"FUNCTION", b"AGGREGATE", b"OPERATOR", b"OPERATOR CLASS", b"DOMAIN", b"TYPE"];
+
+/// Entries after the data whose making runs functions that they depend on; event triggers run functions when the others are made.
+const RUNNING: &[&[u8]] =
+    &[b"INDEX", b"CONSTRAINT", b"CHECK CONSTRAINT", b"FK CONSTRAINT", b"STATISTICS", b"EVENT TRIGGER"];
+
 /// Assigns entries to calls. Each entry comes after those that it depends on.
+#[derive(Default)]
 struct Planner {
     /// Tables whose rows are in the archive.
     tables: HashSet<u32>,
@@ -116,12 +147,24 @@ struct Planner {
     late: HashSet<u32>,
     /// Whether the entries after the data have begun.
     after: bool,
+    /// Entries that may run functions of the database's users.
+    code: HashSet<u32>,
+    runs_functions: bool,
     lists: [Vec<u32>; 5],
 }
 
 impl Planner {
+    /// Notes functions. An enum has none.
+    fn note_code(&mut self, entry: &TocEntry<'_>) {
+        let is_enum = || memchr::memmem::find(entry.defn.bytes, b" AS ENUM (").is_some();
+        if CODE.contains(&entry.desc.bytes) && !is_enum() {
+            self.code.insert(entry.dump_id);
+        }
+    }
+
     fn add(&mut self, entry: &TocEntry<'_>) {
         let depends_on = |set: &HashSet<u32>| entry.dependencies.iter().any(|id| set.contains(id));
+        self.runs_functions |= self.after && RUNNING.contains(&entry.desc.bytes) && depends_on(&self.code);
         let turn = match entry.desc.bytes {
             _ if !self.after || entry.section == DATA => DURING,
             _ if depends_on(&self.late) => REST,

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::blocking;
 use crate::config::Connection;
 use crate::config::dump_options::{STATISTICS, without_data};
@@ -13,7 +15,7 @@ use crate::host::progress::Counter;
 use crate::postgres::archive::read_toc;
 use crate::postgres::child::Child;
 use crate::postgres::live;
-use crate::postgres::live::Query;
+use crate::postgres::live::{Query, RowReader};
 use crate::task::drill::protocol::{BATCH, FoundTable, Message, Position};
 use crate::task::drill::sandbox::failure::DrillFailure;
 use crate::task::drill::sandbox::ground::SandboxRun;
@@ -21,16 +23,26 @@ use crate::task::drill::sandbox::ground::SandboxRun;
 /// The interval of progress messages.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// Sums the rows of every table in the order.
-pub async fn rows(
+/// Sessions that read the rows of every table in the order, if any is. Large tables that can only be read whole wait for `unlocked`.
+pub async fn reader(
     run: &SandboxRun<'_>,
     connection: &Connection,
     database: &str,
-    moved: &Counter,
-) -> std::result::Result<Vec<ObservedRows>, DrillFailure> {
-    let Some(expected) = &run.order.look_at else { return Ok(Vec::new()) };
+    (moved, unlocked): (&Counter, &CancellationToken),
+) -> std::result::Result<Option<RowReader>, DrillFailure> {
+    let Some(expected) = &run.order.look_at else { return Ok(None) };
     let query = query(run, connection, database, moved);
-    run.stop.or(live::observe_rows(&query, expected, &run.ground.spool)).await.map_err(unreadable)
+    let prepared = RowReader::prepare(&query, expected, (Some(&run.ground.spool), unlocked));
+    run.stop.or(prepared).await.map(Some).map_err(unreadable)
+}
+
+/// Sums the rows.
+pub async fn rows(
+    run: &SandboxRun<'_>,
+    reader: Option<RowReader>,
+) -> std::result::Result<Vec<ObservedRows>, DrillFailure> {
+    let Some(reader) = reader else { return Ok(Vec::new()) };
+    run.stop.or(reader.read()).await.map_err(unreadable)
 }
 
 /// Sends the sums of the rows, and examines and sends everything else in the order.

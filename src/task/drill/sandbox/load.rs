@@ -86,10 +86,9 @@ impl ArchiveLoad<'_> {
         received(whole, self.run.stop).await.map(drop)
     }
 
-    /// Loads the rest of a custom archive.
-    pub async fn rest(&self, load: &Load<'_>) -> std::result::Result<(), DrillFailure> {
-        let passes = Passes::plan(self.archive, self.part, true).await?;
-        let loaded = passes.load(self.archive, load, self.path, self.run.ground.jobs).await;
+    /// Loads what comes after the rows of a custom archive or a folder.
+    pub async fn after_rows(&self, load: &Load<'_>, passes: &Passes) -> std::result::Result<(), DrillFailure> {
+        let loaded = passes.after_rows(self.archive, load, self.path, self.run.ground.jobs).await;
         loaded.map(drop).map_err(|error| self.money.classify(error))
     }
 
@@ -105,14 +104,19 @@ impl ArchiveLoad<'_> {
         .await
     }
 
-    /// Loads an archive of another format, which has arrived whole. Returns the statements of a script that make event triggers.
-    pub async fn files(&self, load: &Load<'_>) -> std::result::Result<Vec<String>, DrillFailure> {
-        let mut last = Vec::new();
+    /// Loads an archive of another format, which has arrived whole; a folder up to its rows. The statements of a script that make
+    /// event triggers are put into `last`.
+    pub async fn files(
+        &self,
+        load: &Load<'_>,
+        last: &mut Vec<String>,
+    ) -> std::result::Result<Option<Passes>, DrillFailure> {
+        let mut after = None;
         let loaded = match self.archive.format {
             Format::Directory => {
-                let passes = Passes::plan(self.archive, self.part, false).await?;
+                let passes = after.insert(Passes::plan(self.archive, self.part, false).await?);
                 match load.before_data(self.path).await {
-                    Ok(_) => passes.load(self.archive, load, self.path, self.run.ground.jobs).await,
+                    Ok(_) => passes.rows(load, self.path, self.run.ground.jobs).await,
                     Err(error) => Err(error),
                 }
             }
@@ -121,7 +125,7 @@ impl ArchiveLoad<'_> {
                 let open = || File::open(self.path).and_then(|file| Source::open(Method::None, None, file));
                 let script = open().map_err(cannot)?;
                 let loaded = match self.run.refusals.is_some() || self.needs_statements().await? {
-                    true => load.statements(script, |_| Ok(()), &mut last).await,
+                    true => load.statements(script, |_| Ok(()), last).await,
                     false => load.stream(script, |_| Ok(())).await,
                 };
                 match loaded {
@@ -132,6 +136,6 @@ impl ArchiveLoad<'_> {
             }
             Format::Custom | Format::Tar => load.file(self.path).await,
         };
-        loaded.map(|_| last).map_err(|error| self.money.classify(error))
+        loaded.map(|_| after).map_err(|error| self.money.classify(error))
     }
 }

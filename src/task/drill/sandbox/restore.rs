@@ -1,10 +1,12 @@
 //! The restore of a drill: as `pgcellar restore` does it, into the throwaway cluster.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio_postgres::Client;
 use tokio_postgres::error::{DbError, SqlState};
+use tokio_util::sync::CancellationToken;
 
 use crate::blocking;
 use crate::catalogue::manifest::StoredFile;
@@ -26,9 +28,10 @@ use crate::restore::globals::{Globals, decoded};
 use crate::restore::object_numbers::{ComparedDatabase, compare_again};
 use crate::restore::parameters::LoadSessions;
 use crate::restore::pg_restore::errors::is_not_preloaded;
+use crate::restore::pg_restore::passes::Passes;
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
 use crate::restore::server::{Needs, TargetServer, session};
-use crate::restore::{completeness, public_schema, refresh, requirements, timescaledb};
+use crate::restore::{completeness, early_rows, public_schema, refresh, requirements, timescaledb};
 use crate::task::drill::protocol::{DrillOrder, Message};
 use crate::task::drill::sandbox::examine;
 use crate::task::drill::sandbox::failure::{DrillFailure, of_backup};
@@ -159,19 +162,28 @@ impl SandboxRun<'_> {
             .await
             .map_err(of_backup)?;
         let load = loading.load(target.name(), list.as_ref());
-        let last = match &work {
-            Some(work) => loading.rows(&load, work, &mut whole).await.map(|()| Vec::new())?,
-            None => loading.files(&load).await?,
+        let mut last = Vec::new();
+        let passes = match &work {
+            Some(work) => {
+                loading.rows(&load, work, &mut whole).await?;
+                Some(Passes::plan(&archive, part, true).await?)
+            }
+            None => loading.files(&load, &mut last).await?,
         };
-        let is_custom = work.is_some();
         // The queue keeps the archive open, which would keep its space on the disk.
         drop(work);
         let has_numbers = self.has_numbers(connection, target.name()).await?;
         let has_late = !(deferred.is_empty() && last.is_empty());
+        let unlocked = CancellationToken::new();
+        let is_early = match &passes {
+            Some(passes) => early_rows::may_begin(passes, connection, target.name()).await?,
+            None => true,
+        };
         let finishing = async {
-            if is_custom {
-                loading.rest(&load).await?;
+            if let Some(passes) = &passes {
+                loading.after_rows(&load, passes).await?;
             }
+            unlocked.cancel();
             self.all_there(&loading, target).await?;
             if !has_late {
                 self.send_restored(target, RefreshNotes::default()).await?;
@@ -179,7 +191,7 @@ impl SandboxRun<'_> {
             let is_read_again = has_numbers || !deferred.event_triggers.is_empty() || self.refusals.is_some();
             Ok((!is_read_again).then(|| path.clone()))
         };
-        let mut rows = self.examine_meanwhile(connection, target.name(), finishing).await?;
+        let mut rows = self.examine_meanwhile((connection, target.name()), (is_early, &unlocked), finishing).await?;
         // A refresh may write to tables whose rows are being read.
         if has_late {
             let refreshed = self.make_late(&archive, (&deferred, &last), target).await?;
@@ -215,24 +227,27 @@ impl SandboxRun<'_> {
         Ok(!self.stop.or(printer).await?.tables().is_empty())
     }
 
-    /// Examines the rows while the rest is made. `finishing` returns the path of the archive once it is not needed any more.
+    /// Examines the rows while the rest is made, or afterwards if that may change them. `finishing` returns the path of the archive once it is not needed any more.
     async fn examine_meanwhile(
         &self,
-        connection: &Connection,
-        database: &str,
+        (connection, database): (&Connection, &str),
+        (is_early, unlocked): (bool, &CancellationToken),
         finishing: impl Future<Output = std::result::Result<Option<PathBuf>, DrillFailure>>,
     ) -> std::result::Result<Vec<ObservedRows>, DrillFailure> {
         let moved = Counter::default();
-        let examining = examine::rows(self, connection, database, &moved);
-        tokio::pin!(finishing, examining);
-        let mut rows = None;
-        // An error of the restore is the cause of a following error of the examination.
-        let archive = loop {
-            tokio::select! {
-                finished = &mut finishing => break finished?,
-                examined = &mut examining, if rows.is_none() => rows = Some(examined),
+        let mut reader = None;
+        if is_early {
+            reader = examine::reader(self, connection, database, (&moved, unlocked)).await?;
+        }
+        let examining = async {
+            if !is_early {
+                unlocked.cancelled().await;
+                reader = examine::reader(self, connection, database, (&moved, unlocked)).await?;
             }
+            examine::rows(self, reader).await
         };
+        let mut examining = pin!(examining);
+        let (archive, rows) = early_rows::meanwhile(finishing, examining.as_mut()).await?;
         // Removing the archive early saves writing its pages to the disk.
         let removing = tokio::task::spawn_blocking(move || match archive {
             Some(archive) if archive.is_dir() => std::fs::remove_dir_all(&archive),

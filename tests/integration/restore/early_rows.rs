@@ -1,0 +1,119 @@
+//! A restore with several jobs reads rows back while constraints and indexes are made.
+
+use crate::common::pgcellar::Running;
+use crate::common::session::Session;
+use crate::common::{Cellar, Cluster, Database, Version, exit};
+use crate::restore::jobs::left;
+
+/// The statement that waits for the lock on `held`.
+const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE ONLY public.held%' AND wait_event_type = 'Lock'";
+
+/// A server that logs statements when they have ended.
+fn logging(version: Version) -> Cluster {
+    Cluster::start_configured(version, &["log_min_duration_statement=0", "log_line_prefix=%d "])
+}
+
+/// Two tables with keys, the second one refers to the first, and one without.
+fn shop(cluster: &Cluster) -> Database<'_> {
+    let shop = cluster.create("shop");
+    shop.sql(
+        "CREATE TABLE held (n int PRIMARY KEY, t text); INSERT INTO held SELECT n, repeat('x', 40) FROM generate_series(1, 400000) n; \
+         CREATE TABLE child (n int PRIMARY KEY REFERENCES held); INSERT INTO child SELECT generate_series(1, 1000); \
+         CREATE TABLE free AS SELECT generate_series(1, 1000) AS n; CREATE INDEX ON free (n)",
+    );
+    shop
+}
+
+/// Starts a restore, and locks a table so that its key cannot be made. Returns when the key waits for the lock, and with several
+/// jobs when rows of another table have been read meanwhile.
+fn held_up<'a>(cluster: &'a Cluster, cellar: &Cellar, (id, jobs, target): (&str, &str, &str)) -> (Running, Session) {
+    let mut running = cellar.run(["restore", id, "--jobs", jobs, "--target-database", target]).start();
+    let mut database: Option<Database<'a>> = None;
+    running.wait_until("the table", || {
+        let name = left(cluster, target);
+        database = Some(cluster.database(&name));
+        !name.is_empty() && cluster.try_sql(&name, "SELECT 'public.held'::regclass").is_ok()
+    });
+    let database = database.unwrap();
+    let mut session = Session::open(&database);
+    session.sql("BEGIN; LOCK TABLE held IN SHARE UPDATE EXCLUSIVE MODE");
+    running.wait_until("the lock", || database.sql(WAITING) == "1");
+    if jobs != "1" {
+        let ended = |line: &str| {
+            line.starts_with(database.name())
+                && line.contains("duration: ")
+                && line.contains("COPY public.free (n) TO STDOUT")
+        };
+        running.wait_until("the rows", || cluster.log().lines().any(ended));
+        assert_eq!(database.sql(WAITING), "1");
+    }
+    (running, session)
+}
+
+fn rows_are_read_meanwhile(version: Version) {
+    if !version.is_covered() {
+        return;
+    }
+    let cluster = logging(version);
+    let original = shop(&cluster);
+    let cellar = Cellar::new(&cluster);
+    let id = cellar.back_up(original.name())["id"].as_str().unwrap().to_owned();
+    original.sql("UPDATE free SET n = -1 WHERE n = 1");
+    let other = cellar.back_up(original.name())["id"].as_str().unwrap().to_owned();
+    for jobs in ["1", "2", "4"] {
+        let target = cluster.name_for("early");
+        let (running, mut session) = held_up(&cluster, &cellar, (&id, jobs, &target));
+        session.sql("COMMIT");
+        let outcome = running.wait();
+        assert_eq!(outcome.code(), Some(0), "{outcome}");
+        let _ = outcome.says("3 tables, 402,000 rows compared with the backup's fingerprints: equal");
+        let keys = "SELECT count(*) FROM pg_constraint WHERE contype IN ('p', 'f') AND convalidated";
+        assert_eq!(cluster.sql(&target, keys), "3");
+    }
+    cellar.replace_archive(&id, &other);
+    for jobs in ["1", "2"] {
+        let target = cluster.name_for("early");
+        let (running, mut session) = held_up(&cluster, &cellar, (&id, jobs, &target));
+        session.sql("COMMIT");
+        let outcome = running.wait();
+        assert_eq!(outcome.code(), Some(exit::DATAERR), "{outcome}");
+        let _ = outcome.says("table public.free: other contents in as many rows, 1000");
+        assert_eq!(left(&cluster, &target), "");
+    }
+    assert!(!cluster.log().contains("deadlock detected"));
+}
+
+#[test]
+fn rows_are_read_while_constraints_are_made_on_15() {
+    rows_are_read_meanwhile(Version::V15);
+}
+
+/// This version cannot read a range of a table without reading the rest.
+#[test]
+fn rows_are_read_while_constraints_are_made_on_13() {
+    rows_are_read_meanwhile(Version::V13);
+}
+
+/// What an index's function or an extension's event trigger writes while the rest is made is found.
+#[test]
+fn rows_that_functions_write_meanwhile_are_found() {
+    let cluster = Cluster::shared(Version::V15);
+    let original = cluster.create("written");
+    original.sql(
+        "CREATE TABLE written (n int); INSERT INTO written VALUES (1); \
+         CREATE FUNCTION write(int) RETURNS int VOLATILE LANGUAGE plpgsql AS $$BEGIN \
+           IF current_database() ~ '_restoring_' THEN INSERT INTO public.written VALUES ($1); END IF; RETURN $1; END$$; \
+         CREATE FUNCTION same(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN RETURN public.write($1); END$$; \
+         CREATE TABLE indexed AS SELECT 1 AS n; CREATE INDEX ON indexed (same(n))",
+    );
+    for format in ["custom", "directory"] {
+        let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format);
+        cellar.back_up(original.name());
+        for jobs in ["1", "2"] {
+            let target = cluster.name_for("written");
+            let run = cellar.run(["restore", "latest", "--jobs", jobs, "--target-database", &target]);
+            run.fails(exit::DATAERR).says("table public.written: rows: 1 too many, 2 instead of 1");
+            assert_eq!(left(cluster, &target), "");
+        }
+    }
+}
