@@ -86,12 +86,12 @@ test: ## Run every test, against PostgreSQL 13, 15, 17 and 18
 		folder=$$(scripts/tool postgres-$$major) && versions="$$versions $$major=$$folder" || exit; \
 	done && PGCELLAR_TEST_PG="$$versions" RUST_TEST_THREADS="$(THREADS)" $(CARGO) test $(TESTS)
 
-soak: ## Kill runs at random moments (KILLS=1000), or repeat restores by several jobs and drills (TIMES=50)
+soak: ## Kill runs at random moments (KILLS=1000), or repeat dumps and restores by several jobs and drills (TIMES=50)
 ifdef KILLS
 	@$(MAKE) --no-print-directory test TESTS="--test integration random_kills:: -- --nocapture" PGCELLAR_TEST_KILLS="$(KILLS)"
 endif
 ifneq ($(TIMES)$(if $(KILLS),,50),)
-	@$(MAKE) --no-print-directory test TESTS="--test integration locks::" PGCELLAR_TEST_TIMES="$(or $(TIMES),50)"
+	@$(MAKE) --no-print-directory test TESTS="--test integration -- locks:: parallel::restores::" PGCELLAR_TEST_TIMES="$(or $(TIMES),50)"
 endif
 
 test-unit: ## Run the tests that need no PostgreSQL

@@ -75,9 +75,9 @@ impl CopyOutput {
         drop(self.to.send(message));
     }
 
-    /// Whether no receiver takes the data any more.
+    /// Whether nothing more can be delivered.
     pub fn is_closed(&self) -> bool {
-        self.to.is_closed()
+        self.to.is_closed() || self.room.is_closed()
     }
 
     /// Ends the sessions that deliver here.
