@@ -30,8 +30,8 @@ pub use object_numbers::Printer;
 use pipe::Pipe;
 use queue::{ReadQueue, Transport};
 pub use sequences::Positions;
-pub use session::{Query, set_up};
 use session::Sessions;
+pub use session::{Query, set_up};
 
 /// Reads everything in a database that the fingerprints cover, in one snapshot. The future can be dropped at any time.
 ///

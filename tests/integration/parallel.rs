@@ -94,5 +94,10 @@ fn stock(database: &Database<'_>, options: &[&str]) -> Vec<u8> {
 #[track_caller]
 fn same(ours: &[u8], theirs: &[u8], what: &str) {
     let differs = ours.iter().zip(theirs).position(|(one, other)| one != other);
-    assert!(differs.is_none() && ours.len() == theirs.len(), "{what}: {differs:?} of {} and {}", ours.len(), theirs.len());
+    assert!(
+        differs.is_none() && ours.len() == theirs.len(),
+        "{what}: {differs:?} of {} and {}",
+        ours.len(),
+        theirs.len()
+    );
 }

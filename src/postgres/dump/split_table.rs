@@ -80,10 +80,7 @@ mod tests {
         let copy = |range| table(1025, 0).copy(range, "UTF8");
         let select = "COPY (SELECT x, \"y)\" FROM ONLY a.b WHERE ctid >= ";
         let end = ") TO STDOUT WITH (ENCODING 'UTF8')";
-        assert_eq!(
-            copy(0),
-            format!("{select}'(0,0)'::pg_catalog.tid AND ctid < '(512,0)'::pg_catalog.tid{end}")
-        );
+        assert_eq!(copy(0), format!("{select}'(0,0)'::pg_catalog.tid AND ctid < '(512,0)'::pg_catalog.tid{end}"));
         assert_eq!(copy(2), format!("{select}'(1024,0)'::pg_catalog.tid{end}"));
     }
 

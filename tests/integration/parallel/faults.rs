@@ -28,7 +28,8 @@ fn made(cellar: &Cellar, outcome: &Outcome) -> (Value, Vec<u8>) {
 /// Fails if a session of pgcellar or pg_dump is left.
 #[track_caller]
 fn nothing_is_left(database: &Database<'_>) {
-    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name ~ 'pgcellar'";
+    let sessions =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name ~ 'pgcellar'";
     let deadline = Instant::now() + Duration::from_secs(5);
     while database.sql(sessions) != "0" {
         assert!(Instant::now() < deadline, "{}", database.sql("SELECT pid, query FROM pg_stat_activity"));
@@ -101,7 +102,9 @@ fn a_statement_between_the_two_dumps() {
 fn a_second_dump_that_fails() {
     let database = large(Cluster::shared(Version::V15), "second");
     let (cellar, theirs) = (raw(&database), stock(&database, &[]));
-    for how in ["exit 1", "kill -KILL $$", "echo PGDMP; exit 0", "exec \"$real\" \"$@\" --exclude-table-data=public.indexed"] {
+    for how in
+        ["exit 1", "kill -KILL $$", "echo PGDMP; exit 0", "exec \"$real\" \"$@\" --exclude-table-data=public.indexed"]
+    {
         let programs = Programs::of(Version::V15);
         programs.before("pg_dump", &format!("{SECOND} {how} ;; esac"));
         let outcome = parallel(&cellar).env("PG_BINDIR", programs.path()).succeeds();
@@ -169,8 +172,9 @@ fn a_signal_while_sessions_read() {
         } else {
             wait_until_gone(&processes);
         }
-        drop(session);
+        // The server notices, although the lock is still held.
         nothing_is_left(&database);
+        drop(session);
     }
     parallel(&cellar).succeeds();
 }
