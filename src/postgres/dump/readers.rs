@@ -58,7 +58,7 @@ pub struct ReaderAccess {
 
 /// Sessions with their locks, before they read.
 #[derive(Debug)]
-pub struct Readers {
+pub struct RangeReaders {
     access: ReaderAccess,
     tables: Arc<[SplitTable]>,
     sessions: Vec<(Client, CopyOutput)>,
@@ -86,7 +86,7 @@ impl Drop for Reading {
     }
 }
 
-impl Readers {
+impl RangeReaders {
     /// Opens up to `jobs` sessions for the tables of at least `least` bytes, and locks these; none if there are no such tables.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl Readers {
         let tables = candidates::find(&first, &chosen, &access.encoding, 0, most).await?;
         let sessions = std::iter::once((first, output, deliveries)).chain(others);
         let (sessions, deliveries) = sessions.map(|(client, output, from)| ((client, output), from)).unzip();
-        Ok((!tables.is_empty()).then_some(Readers { access, tables: tables.into(), sessions, deliveries }))
+        Ok((!tables.is_empty()).then_some(RangeReaders { access, tables: tables.into(), sessions, deliveries }))
     }
 
     /// Number of sessions.

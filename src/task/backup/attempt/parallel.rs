@@ -14,7 +14,7 @@ use crate::postgres::dump::DumpCommand;
 use crate::postgres::dump::fingerprints::settings;
 use crate::postgres::dump::parallel::{DumpContents, PumpSide, SecondDump, WrittenDump, pump};
 use crate::postgres::dump::range_rows::RangeRows;
-use crate::postgres::dump::readers::{ReaderAccess, Readers, Reading};
+use crate::postgres::dump::readers::{RangeReaders, ReaderAccess, Reading};
 use crate::postgres::dump::split_table::exclusion;
 use crate::postgres::facts::DatabaseFacts;
 use crate::task::backup::attempt::order::{DumpOrder, DumpOutcome, DumpedArchive};
@@ -193,7 +193,7 @@ async fn prepare(
         encoding,
     };
     let (least, jobs) = (run.settings.split_size, run.settings.jobs.get());
-    let readers = Readers::open(access, &entries, least, jobs).await?;
+    let readers = RangeReaders::open(access, &entries, least, jobs).await?;
     let readers = readers.ok_or_else(|| because("no table of BACKUP_SPLIT_SIZE or more can be read in parts"))?;
     let split: HashSet<u32> = readers.dump_ids().collect();
     let left_out = entries.iter().filter(|entry| split.contains(&entry.dump_id)).map(exclusion);
