@@ -200,6 +200,25 @@ fn a_second_dump_that_is_killed_while_it_is_read() {
     nothing_is_left(&database);
 }
 
+/// A table that is rewritten before each dump has its locks: it is left to pg_dump, which finds it empty.
+#[test]
+fn a_table_that_is_always_rewritten() {
+    let database = large(Cluster::shared(Version::V15), "rewritten");
+    let cellar = raw(&database);
+    let programs = Programs::of(Version::V15);
+    let psql = format!("'{}' -X -q -d {}", programs.real().join("psql").display(), database.name());
+    let truncate = format!("{psql} -c 'TRUNCATE parent; INSERT INTO parent VALUES (7)' >&2");
+    programs.before("pg_dump", &format!("{SECOND} ;; *) (unset PGOPTIONS; {truncate}) ;; esac"));
+    let outcome = parallel(&cellar).env("PG_BINDIR", programs.path()).succeeds().says("starting over");
+    let manifest = &outcome.json()[0];
+    assert_eq!((&manifest["partial"], &manifest["jobs"]), (&Value::Bool(true), &Value::from(2)), "{outcome}");
+    let target = database.cluster().name_for("rewritten");
+    cellar.run(["restore", "latest", "--target-database", &target]).succeeds();
+    let counts = "SELECT count(*) FROM ONLY parent UNION ALL SELECT count(*) FROM rows";
+    assert_eq!(database.cluster().sql(&target, counts), "0\n250000");
+    nothing_is_left(&database);
+}
+
 #[test]
 fn a_connection_limit() {
     let cluster = Cluster::start(Version::V15);
