@@ -138,10 +138,11 @@ impl CopyFilter {
     ) -> Poll<io::Result<()>> {
         let filled = into.filled().len();
         loop {
-            let halt = ready!(self.poll_process(cx, into))?;
-            if into.filled().len() > filled || matches!(halt, Halt::Full) {
+            let processed = self.poll_process(cx, into)?;
+            if into.filled().len() > filled || matches!(processed, Poll::Ready(Halt::Full)) {
                 return Poll::Ready(Ok(()));
             }
+            ready!(processed);
             let mut buffer = ReadBuf::new(self.buffer.get_mut(self.end..).unwrap_or_default());
             ready!(stream.as_mut().poll_read(cx, &mut buffer))?;
             match buffer.filled().len() {
@@ -335,7 +336,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_to_a_request_for_encryption() {
-        let refused = [b"N", &message(b'R', &[0; 4])[..], &message(b'd', b"1\n")].concat();
+        let refused = [b"N", &message(b'R', &[0; 4])[..], &message(b'd', b"1\n"), &message(b'c', b"")].concat();
         assert_eq!(filtered(refused, 3).await, ([b"N", &message(b'R', &[0; 4])[..]].concat(), b"1\n".to_vec()));
         let agreed = [b"S", &message(b'd', b"1\n")[..]].concat();
         assert_eq!(filtered(agreed.clone(), 3).await, (agreed, Vec::new()));

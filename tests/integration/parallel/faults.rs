@@ -188,10 +188,10 @@ fn a_second_dump_that_is_killed_while_it_is_read() {
     let session = halted(&database);
     let mut running = parallel(&cellar).start();
     running.wait_until("both sessions wait", || database.sql(WAITING) == "2");
-    let mut dumps = descendants(running.pid());
-    dumps.retain(|process| process.name == "pg_dump");
-    assert_eq!(dumps.len(), 1);
-    kill_process(dumps[0].pid, Signal::KILL).unwrap();
+    let pgcellar = running.pid();
+    let dumps = || descendants(pgcellar).into_iter().filter(|process| process.name == "pg_dump");
+    running.wait_until("the first pg_dump has ended", || dumps().count() == 1);
+    kill_process(dumps().next().unwrap().pid, Signal::KILL).unwrap();
     drop(session);
     let outcome = running.wait();
     assert_eq!(outcome.code(), Some(exit::SYSTEM), "{outcome}");
