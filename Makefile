@@ -89,12 +89,12 @@ test: ## Run every test, against PostgreSQL 13 to 19
 test-regress: ## Restore the databases of PostgreSQL's regression tests (15, 17, 18 and 19), and compare with stock pg_restore
 	@$(MAKE) --no-print-directory test VERSIONS="15 17 18 19" TESTS="--test integration regress:: -- --ignored --nocapture"
 
-soak: ## Kill runs at random moments (KILLS=1000), or repeat restores by several jobs and drills (TIMES=50)
+soak: ## Kill runs at random moments (KILLS=1000), or repeat dumps and restores by several jobs and drills (TIMES=50)
 ifdef KILLS
 	@$(MAKE) --no-print-directory test TESTS="--test integration random_kills:: -- --nocapture" PGCELLAR_TEST_KILLS="$(KILLS)"
 endif
 ifneq ($(TIMES)$(if $(KILLS),,50),)
-	@$(MAKE) --no-print-directory test TESTS="--test integration locks::" PGCELLAR_TEST_TIMES="$(or $(TIMES),50)"
+	@$(MAKE) --no-print-directory test TESTS="--test integration -- locks:: parallel::restores::" PGCELLAR_TEST_TIMES="$(or $(TIMES),50)"
 endif
 
 test-unit: ## Run the tests that need no PostgreSQL

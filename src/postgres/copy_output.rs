@@ -75,9 +75,9 @@ impl CopyOutput {
         drop(self.to.send(message));
     }
 
-    /// Whether no receiver takes the data any more.
+    /// Whether nothing more can be delivered.
     pub fn is_closed(&self) -> bool {
-        self.to.is_closed()
+        self.to.is_closed() || self.room.is_closed()
     }
 
     /// Ends the sessions that deliver here.
@@ -138,10 +138,11 @@ impl CopyFilter {
     ) -> Poll<io::Result<()>> {
         let filled = into.filled().len();
         loop {
-            let halt = ready!(self.poll_process(cx, into))?;
-            if into.filled().len() > filled || matches!(halt, Halt::Full) {
+            let processed = self.poll_process(cx, into)?;
+            if into.filled().len() > filled || matches!(processed, Poll::Ready(Halt::Full)) {
                 return Poll::Ready(Ok(()));
             }
+            ready!(processed);
             let mut buffer = ReadBuf::new(self.buffer.get_mut(self.end..).unwrap_or_default());
             ready!(stream.as_mut().poll_read(cx, &mut buffer))?;
             match buffer.filled().len() {
@@ -266,4 +267,96 @@ impl CopyFilter {
 /// The error of a session whose data no receiver takes any more. It ends the session.
 fn closed() -> io::Error {
     io::ErrorKind::BrokenPipe.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// A stream through the filter.
+    struct Filtered<S>(S, CopyFilter);
+
+    impl<S: AsyncRead + Unpin> AsyncRead for Filtered<S> {
+        fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let Filtered(stream, filter) = self.get_mut();
+            filter.poll_read(Pin::new(stream), cx, into)
+        }
+    }
+
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        [&[kind][..], &length, body].concat()
+    }
+
+    /// What the client reads, and the data.
+    async fn filtered(bytes: Vec<u8>, step: usize) -> (Vec<u8>, Vec<u8>) {
+        let (near, mut far) = tokio::io::duplex(step);
+        let (output, mut from) = CopyOutput::new(1 << 20);
+        let mut stream = Filtered(near, CopyFilter::new(output));
+        let sender = tokio::spawn(async move { far.write_all(&bytes).await });
+        let receiver = tokio::spawn(async move {
+            let mut data = Vec::new();
+            while let Some(CopyMessage::Data(piece)) = from.recv().await {
+                assert!(piece.bytes.len() <= PIECE);
+                data.extend(piece.bytes);
+            }
+            data
+        });
+        let mut seen = Vec::new();
+        let mut buffer = vec![0; step];
+        loop {
+            match stream.read(&mut buffer).await.unwrap() {
+                0 => break,
+                bytes => seen.extend_from_slice(&buffer[..bytes]),
+            }
+        }
+        sender.await.unwrap().unwrap();
+        drop(stream);
+        (seen, receiver.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn data_is_delivered_and_the_rest_passed() {
+        let long = vec![b'x'; 3 * PIECE + 7];
+        let row = |row: &[u8]| message(b'd', row);
+        let (begin, end) = (message(b'R', &[0; 4]), [message(b'C', b"COPY 3\0"), message(b'Z', b"I")].concat());
+        let copy = [message(b'H', &[0; 5]), row(b"1\n"), row(b""), row(&long), row(b"\n"), message(b'c', b"")].concat();
+        let data = [b"1\n", &long[..], b"\n"].concat();
+        let statements = [&begin[..], &copy, &end, &copy, &end].concat();
+        for step in [1, 6, 1000, 1 << 20] {
+            let (seen, delivered) = filtered(statements.clone(), step).await;
+            assert_eq!(seen, [&begin[..], &end, &end].concat(), "{step}");
+            assert!(delivered == [&data[..], &data].concat(), "{step}");
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_to_a_request_for_encryption() {
+        let refused = [b"N", &message(b'R', &[0; 4])[..], &message(b'd', b"1\n"), &message(b'c', b"")].concat();
+        assert_eq!(filtered(refused, 3).await, ([b"N", &message(b'R', &[0; 4])[..]].concat(), b"1\n".to_vec()));
+        let agreed = [b"S", &message(b'd', b"1\n")[..]].concat();
+        assert_eq!(filtered(agreed.clone(), 3).await, (agreed, Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn a_session_waits_for_room_and_ends_without_a_receiver() {
+        let rows = message(b'd', &vec![b'x'; 10 * PIECE]);
+        let (near, mut far) = tokio::io::duplex(READ);
+        let (output, mut from) = CopyOutput::new(0);
+        let mut stream = Filtered(near, CopyFilter::new(output.clone()));
+        let sender = tokio::spawn(async move { far.write_all(&rows).await });
+        let mut buffer = [0; 8];
+        let waits = tokio::time::timeout(Duration::from_millis(100), stream.read(&mut buffer)).await;
+        assert!(waits.is_err() && !output.is_closed());
+        let pieces: Vec<_> = std::iter::from_fn(|| from.try_recv().ok()).collect();
+        assert_eq!(pieces.len(), 2);
+        output.close();
+        assert_eq!(stream.read(&mut buffer).await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        drop(stream);
+        assert!(sender.await.unwrap().is_err());
+    }
 }

@@ -9,7 +9,7 @@ use crate::common::{Cellar, Cluster, Database, Version};
 const VERSIONS: [Version; 2] = [Version::V15, Version::V18];
 
 /// Makes a database in this encoding, and runs these statements in it.
-fn create<'a>(cluster: &'a Cluster, encoding: &str, statements: &[u8]) -> Database<'a> {
+pub fn create<'a>(cluster: &'a Cluster, encoding: &str, statements: &[u8]) -> Database<'a> {
     let name = cluster.name_for(&encoding.to_lowercase());
     let how = format!("TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'");
     cluster.sql("postgres", &format!("CREATE DATABASE {name} {how}"));

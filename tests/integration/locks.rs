@@ -69,7 +69,7 @@ fn many_times(version: Version, times: u32, make: impl FnOnce(&'static Cluster) 
 }
 
 /// How many times; `make soak` sets it.
-fn times(usual: u32) -> u32 {
+pub fn times(usual: u32) -> u32 {
     std::env::var("PGCELLAR_TEST_TIMES").ok().and_then(|times| times.parse().ok()).unwrap_or(usual)
 }
 

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use pgcellar::postgres::archive::Rechunker;
 use serde_json::Value;
 
-use crate::common::{Cellar, Cluster, Database, Version, everything};
+use crate::common::{Cellar, Cluster, Database};
 
 mod bytes;
 mod faults;
+mod restores;
 
 /// Tables of several ranges, which differ in everything that a range may depend on.
 const TABLES: &str = "
@@ -20,8 +21,9 @@ const TABLES: &str = "
     INSERT INTO bloated SELECT n, repeat('x', 200) FROM generate_series(1, 60000) n;
     DELETE FROM bloated WHERE n % 50 <> 0;
     UPDATE bloated SET n = -n WHERE n % 100 = 0;
-    CREATE TABLE toasted (n int, large text); ALTER TABLE toasted ALTER large SET STORAGE EXTERNAL;
-    INSERT INTO toasted SELECT n, repeat(chr(64 + n), 900000) || n FROM generate_series(1, 20) n;
+    CREATE TABLE toasted (n int, inline text, large text);
+    ALTER TABLE toasted ALTER inline SET STORAGE PLAIN, ALTER large SET STORAGE EXTERNAL;
+    INSERT INTO toasted SELECT n, repeat('x', 3000), repeat(chr(64 + n), 900000) || n FROM generate_series(1, 20) n;
     CREATE TABLE dropped (a int, b text, \"C \"\"d\" int, e int GENERATED ALWAYS AS (a + 1) STORED);
     INSERT INTO dropped SELECT n, 'x', -n FROM generate_series(1, 1000) n; ALTER TABLE dropped DROP COLUMN b;
     ALTER TABLE dropped ADD f text DEFAULT 'later';

@@ -226,3 +226,107 @@ impl<W: Write, R: RowSource> BlockSink for Spliced<W, R> {
         self.written()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::archive::Rechunker;
+    use crate::postgres::archive::sample::{SampleArchive, SampleBlock, shop};
+
+    /// The rows of the table with dump id 10 of the sample, in pieces of this many bytes.
+    struct Pieces(usize);
+
+    impl RowSource for Pieces {
+        fn rows(&mut self, dump_id: u32, write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+            let rows: &[u8] = if dump_id == 10 { b"1\tone\n2\ttwo\n" } else { b"" };
+            rows.chunks(self.0).try_for_each(write)
+        }
+    }
+
+    /// The same archive with other dump ids and without the data of these.
+    fn second(left_out: &[i64]) -> SampleArchive {
+        let mut archive = shop(15);
+        archive.items.retain(|item| !(item.data && left_out.contains(&item.dump_id)));
+        archive.blocks.retain(|block| match block {
+            SampleBlock::Table(id, _) | SampleBlock::LargeObjects(id, _) => !left_out.contains(id),
+        });
+        archive.items.iter_mut().for_each(|item| item.dump_id += 500);
+        for block in &mut archive.blocks {
+            match block {
+                SampleBlock::Table(id, _) | SampleBlock::LargeObjects(id, _) => *id += 500,
+            }
+        }
+        archive
+    }
+
+    /// Splices the sample from both, read in pieces of this many bytes; none if they do not fit.
+    fn spliced(second: &[u8], elsewhere: &[u32], size: usize) -> io::Result<Option<Vec<u8>>> {
+        let (mut archive, mut entries) = (Rechunker::new(Vec::new()), Vec::new());
+        let front = shop(15).front();
+        assert_eq!(archive.front(&front, &mut |entry| entries.extend(DataEntry::of(entry)))?, front.len());
+        let mut splice = Splice::default();
+        let begun = splice.front(second)?;
+        let Some(order) = splice.order(&entries, &elsewhere.iter().copied().collect()) else { return Ok(None) };
+        let mut to = Spliced::new(&mut archive, Pieces(size), order);
+        for piece in second[begun..].chunks(size) {
+            splice.back(piece, &mut to)?;
+        }
+        splice.finish(to)?;
+        archive.finish().map(|(out, ..)| Some(out))
+    }
+
+    #[test]
+    fn the_archive_is_that_of_one_dump() {
+        let mut whole = Rechunker::new(Vec::new());
+        whole.write_all(&shop(15).bytes()).unwrap();
+        let whole = whole.finish().unwrap().0;
+        for left_out in [&[][..], &[10], &[11], &[10, 11]] {
+            let elsewhere: Vec<u32> = left_out.iter().map(|id| u32::try_from(*id).unwrap()).collect();
+            for size in [1, 5, 100_000] {
+                let joined = spliced(&second(left_out).bytes(), &elsewhere, size).unwrap();
+                assert!(joined.as_ref() == Some(&whole), "{left_out:?} {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn archives_with_other_data_do_not_fit() {
+        assert_eq!(spliced(&second(&[10]).bytes(), &[], 100).unwrap(), None);
+        assert_eq!(spliced(&second(&[10]).bytes(), &[11], 100).unwrap(), None);
+        assert_eq!(spliced(&second(&[]).bytes(), &[10], 100).unwrap(), None);
+        let mut renamed = second(&[10]);
+        renamed.items.iter_mut().filter(|item| item.data).for_each(|item| item.tag.push('x'));
+        assert_eq!(spliced(&renamed.bytes(), &[10], 100).unwrap(), None);
+        let mut turned = second(&[10]);
+        turned.items.reverse();
+        assert_eq!(spliced(&turned.bytes(), &[10], 100).unwrap(), None);
+    }
+
+    #[test]
+    fn half_an_archive_is_refused() {
+        let bytes = second(&[10]).bytes();
+        let error = spliced(&bytes[..bytes.len() - 1], &[10], 100).unwrap_err();
+        assert!(Malformed::in_error(&error).is_some(), "{error}");
+        let mut turned = second(&[10]);
+        turned.blocks.reverse();
+        let error = spliced(&turned.bytes(), &[10], 100).unwrap_err();
+        assert!(Malformed::in_error(&error).is_some(), "{error}");
+    }
+
+    #[test]
+    fn columns_of_tables() {
+        let entry = |desc: &str, copy: &str| DataEntry {
+            dump_id: 1,
+            oid: 2,
+            desc: desc.into(),
+            schema: b"s".to_vec(),
+            tag: b"t".to_vec(),
+            copy_statement: copy.into(),
+        };
+        let columns = entry("TABLE DATA", "COPY s.t (a, \"b)\") FROM stdin;\n");
+        assert_eq!(columns.columns(), Some(&b"a, \"b)\""[..]));
+        for (desc, copy) in [("TABLE DATA", "COPY s.t  FROM stdin;\n"), ("TABLE DATA", ""), ("BLOBS", "")] {
+            assert_eq!(entry(desc, copy).columns(), None, "{desc} {copy}");
+        }
+    }
+}

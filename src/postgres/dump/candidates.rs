@@ -11,6 +11,7 @@ use crate::postgres::dump::split_table::SplitTable;
 /// Ordinary tables among the OIDs of `$1` with at least `$2` bytes, the largest first, at most `$3`.
 ///
 /// - pg_dump writes no rows of an unlogged table of a standby, and some of an extension's only.
+/// - pg_dump says best which rights are missing to read all rows.
 /// - The file must be that of the snapshot, and the name still that of the table.
 /// - A query of a range is planned, and its planner evaluates the constant parts of the expressions of indexes and statistics. A
 ///   function of the table's owner would run with our privileges. Only those that depend on nothing but PostgreSQL's own
@@ -25,15 +26,18 @@ const TABLES: &str = "SELECT w.place, pg_catalog.format('%I.%I', n.nspname, c.re
      WHERE c.relkind = 'r' AND a.amname = 'heap' \
      AND (c.relpersistence = 'p' OR c.relpersistence = 'u' AND NOT pg_catalog.pg_is_in_recovery()) \
      AND c.relfilenode <> 0 AND c.relfilenode = pg_catalog.pg_relation_filenode(c.oid) \
+     AND NOT pg_catalog.row_security_active(c.oid) \
      AND pg_catalog.to_regclass(pg_catalog.format('%I.%I', n.nspname, c.relname)) = c.oid \
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass \
      AND d.objid = c.oid AND d.deptype = 'e') \
-     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
-     WHERE d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass, 'pg_catalog.pg_type'::regclass) \
-     AND (d.classid = 'pg_catalog.pg_class'::regclass AND d.objid IN (SELECT i.indexrelid FROM pg_catalog.pg_index i \
-     WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)) \
-     OR d.classid = 'pg_catalog.pg_statistic_ext'::regclass AND d.objid IN (SELECT e.oid FROM pg_catalog.pg_statistic_ext e \
-     WHERE e.stxrelid = c.oid))) \
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_depend d \
+     ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = i.indexrelid \
+     WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) AND d.refclassid IN \
+     ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass, 'pg_catalog.pg_type'::regclass)) \
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext e JOIN pg_catalog.pg_depend d \
+     ON d.classid = 'pg_catalog.pg_statistic_ext'::regclass AND d.objid = e.oid \
+     WHERE e.stxrelid = c.oid AND d.refclassid IN \
+     ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass, 'pg_catalog.pg_type'::regclass)) \
      AND s.heap + s.large >= $2 ORDER BY s.heap + s.large DESC, w.place LIMIT $3";
 
 /// The tables to read in ranges, in the order of the entries. `most` of them, which are the largest.

@@ -41,12 +41,14 @@ pub struct SecondDump {
 }
 
 /// Which dump is written.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WrittenDump {
-    /// The first.
-    First,
     /// The second.
     Second,
+    /// The first, because the second has ended in its table of contents.
+    FirstAsSecondEnded,
+    /// The first, because the second has other data.
+    FirstAsSecondDiffers,
 }
 
 /// The thread's ends of the channels to the task that prepares the second dump.
@@ -68,21 +70,15 @@ pub fn pump(from: File, recipe: &Recipe, upload: Box<dyn Upload>, moved: &Counte
     let mut pieces = Pieces::new(PROGRAM, from, moved.clone());
     let rest = front(&mut archive, &mut pieces, side.first, side.contents)?;
     let stopped = |_| Error::new(Kind::TryAgain, "the dump was given up");
-    let written = match side.second.blocking_recv().map_err(stopped)? {
-        Some(second) => match Second::begin(second, &rest.entries, moved)? {
-            Some(second) => {
-                let _ = side.written.send(WrittenDump::Second);
-                // pg_dump cannot go on writing, and ends.
-                drop(pieces);
-                second.write(&mut archive)?;
-                return finish(archive);
-            }
-            None => side.written.send(WrittenDump::First),
-        },
-        None => side.written.send(WrittenDump::First),
-    };
-    // The receiver may have been dropped.
-    let _ = written;
+    if let Some(second) = side.second.blocking_recv().map_err(stopped)? {
+        let begun = Second::begin(second, &rest.entries, moved);
+        // The receiver is dropped if the dump is given up.
+        let _ = side.written.send(*begun.as_ref().err().unwrap_or(&WrittenDump::Second));
+        if let Ok(second) = begun {
+            second.write(&mut archive)?;
+            return finish(archive);
+        }
+    }
     archive.write_all(&rest.data).map_err(|error| broken(PROGRAM, &error))?;
     while let Some(piece) = pieces.next()? {
         archive.write_all(piece).map_err(|error| broken(PROGRAM, &error))?;
@@ -137,20 +133,21 @@ struct Second {
 }
 
 impl Second {
-    /// Reads the table of contents; none if the program has failed, or if its data are others.
+    /// Reads the table of contents.
     fn begin(
         SecondDump { stdout, split, rows }: SecondDump,
         all: &[DataEntry],
         moved: &Counter,
-    ) -> Result<Option<Self>> {
+    ) -> std::result::Result<Self, WrittenDump> {
         let (mut splice, mut data) = (Splice::default(), Vec::new());
         let mut pieces = Pieces::new(PROGRAM, stdout, moved.clone());
         while !splice.has_contents() {
-            let Some(piece) = pieces.next()? else { return Ok(None) };
-            let Ok(taken) = splice.front(piece) else { return Ok(None) };
+            let Ok(Some(piece)) = pieces.next() else { return Err(WrittenDump::FirstAsSecondEnded) };
+            let taken = splice.front(piece).map_err(|_| WrittenDump::FirstAsSecondDiffers)?;
             data = piece.get(taken..).unwrap_or_default().to_owned();
         }
-        Ok(splice.order(all, &split).map(|order| Second { splice, order, pieces, data, rows }))
+        let order = splice.order(all, &split).ok_or(WrittenDump::FirstAsSecondDiffers)?;
+        Ok(Second { splice, order, pieces, data, rows })
     }
 
     /// Writes all data.

@@ -38,6 +38,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const BY_RANGE: &str = "SET enable_tidscan = on; SET enable_seqscan = off; SET jit = off; \
      SET max_parallel_workers_per_gather = 0; SET lock_timeout = '2s'";
 
+/// Has the server end the session soon after this process has ended, also while it waits for a lock.
+const CHECK_CLIENT: &str = "SET client_connection_check_interval = '1s'";
+
 /// How sessions are made that read like pg_dump.
 #[derive(Clone, Debug)]
 pub struct ReaderAccess {
@@ -55,7 +58,7 @@ pub struct ReaderAccess {
 
 /// Sessions with their locks, before they read.
 #[derive(Debug)]
-pub struct Readers {
+pub struct RangeReaders {
     access: ReaderAccess,
     tables: Arc<[SplitTable]>,
     sessions: Vec<(Client, CopyOutput)>,
@@ -83,7 +86,7 @@ impl Drop for Reading {
     }
 }
 
-impl Readers {
+impl RangeReaders {
     /// Opens up to `jobs` sessions for the tables of at least `least` bytes, and locks these; none if there are no such tables.
     ///
     /// # Errors
@@ -112,7 +115,7 @@ impl Readers {
         let tables = candidates::find(&first, &chosen, &access.encoding, 0, most).await?;
         let sessions = std::iter::once((first, output, deliveries)).chain(others);
         let (sessions, deliveries) = sessions.map(|(client, output, from)| ((client, output), from)).unzip();
-        Ok((!tables.is_empty()).then_some(Readers { access, tables: tables.into(), sessions, deliveries }))
+        Ok((!tables.is_empty()).then_some(RangeReaders { access, tables: tables.into(), sessions, deliveries }))
     }
 
     /// Number of sessions.
@@ -149,6 +152,8 @@ impl ReaderAccess {
     async fn open(&self, output: &CopyOutput) -> Result<Client> {
         let client = connect_for_copy(&self.connection, &self.database, output).await?;
         let client = set_up(client, &self.settings).await?;
+        // Not every system of a server can tell that a client is gone.
+        drop(client.batch_execute(CHECK_CLIENT).await);
         let begin = format!(
             "{BY_RANGE}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",
             literal(&self.snapshot)

@@ -2,6 +2,7 @@
 
 use super::{backed_up, large, path, raw, same, stock};
 use crate::common::{Cluster, Database, Version, everything};
+use crate::encodings;
 
 /// Compares archives by several numbers of sessions with that of stock pg_dump.
 fn are_stock(database: &Database<'_>, options: &[&str]) {
@@ -13,7 +14,9 @@ fn are_stock(database: &Database<'_>, options: &[&str]) {
     for jobs in ["2", "3", "8"] {
         let (manifest, ours) = backed_up(&cellar, jobs);
         same(&ours, &theirs, jobs);
-        assert_eq!(manifest["contents"], one["contents"]);
+        for what in ["tables", "rows", "large_objects"] {
+            assert_eq!(manifest["contents"][what], one["contents"][what], "{jobs}");
+        }
         assert_eq!(std::fs::read(path(&cellar, &manifest, "fingerprints")).unwrap(), fingerprints, "{jobs}");
     }
 }
@@ -39,6 +42,17 @@ fn large_tables_18() {
 fn one_of_everything() {
     for version in [Version::V15, Version::V17, Version::V18] {
         are_stock(&everything::database(Cluster::shared(version), "everything"), &[]);
+    }
+}
+
+#[test]
+fn other_encodings() {
+    let cluster = Cluster::shared(Version::V15);
+    for (encoding, names) in [("LATIN1", [&b"t\xe9\"\"l"[..], b"c\xf6 l"]), ("EUC_JP", [b"\xc9\xbd", b"\xce\xf3"])] {
+        let [table, column] = names;
+        let create = [b"CREATE TABLE \"", table, b"\" AS SELECT n AS \"", column, b"\", '"].concat();
+        let rows = [table, b"'::text AS \"select\" FROM generate_series(1, 150000) n"].concat();
+        are_stock(&encodings::create(cluster, encoding, &[create, rows].concat()), &[]);
     }
 }
 

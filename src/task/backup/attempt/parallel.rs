@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::RecvError;
 
 use crate::error::{Error, Result};
 use crate::host::progress::Counter;
@@ -13,7 +14,7 @@ use crate::postgres::dump::DumpCommand;
 use crate::postgres::dump::fingerprints::settings;
 use crate::postgres::dump::parallel::{DumpContents, PumpSide, SecondDump, WrittenDump, pump};
 use crate::postgres::dump::range_rows::RangeRows;
-use crate::postgres::dump::readers::{ReaderAccess, Readers, Reading};
+use crate::postgres::dump::readers::{RangeReaders, ReaderAccess, Reading};
 use crate::postgres::dump::split_table::exclusion;
 use crate::postgres::facts::DatabaseFacts;
 use crate::task::backup::attempt::order::{DumpOrder, DumpOutcome, DumpedArchive};
@@ -98,22 +99,29 @@ pub async fn dump(order: &DumpOrder<'_>) -> Result<DumpOutcome<DumpedArchive>> {
 /// with the number of sessions.
 async fn divide(
     order: &DumpOrder<'_>,
-    mut started: StartedDump,
+    started: StartedDump,
     facts: &DatabaseFacts,
     ours: TaskSide,
 ) -> Result<(StartedDump, Option<usize>, Option<Reading>)> {
     let stop = order.run.stop;
     let TaskSide { contents, second, written } = ours;
+    let prepared = async {
+        // Without its table of contents the dump has failed, which its result says.
+        Some(prepare(order, facts, contents.await.ok()?, &started.moved).await)
+    };
     let prepared = tokio::select! {
         biased;
-        () = stop.wait() => return Err(stream::give_up(order, started).await),
-        prepared = prepare(order, facts, contents, &started.moved) => prepared,
+        () = stop.wait() => {
+            drop(second);
+            return Err(stream::give_up(order, started).await);
+        }
+        prepared = prepared => prepared,
     };
-    let Prepared { mut child, dump, reading, sessions } = match prepared {
-        Ok(prepared) => prepared,
-        Err(why) => {
-            why.log(order);
-            // Without a receiver the thread has failed, which its result says.
+    let Prepared { child, dump, reading, sessions } = match prepared {
+        Some(Ok(prepared)) => prepared,
+        why => {
+            why.into_iter().filter_map(std::result::Result::err).for_each(|why| why.log(order));
+            // The receiver is dropped if the thread has failed, which its result says.
             let _ = second.send(None);
             return Ok((started, None, None));
         }
@@ -124,6 +132,17 @@ async fn divide(
         () = stop.wait() => None,
         written = written => Some(written),
     };
+    choose(order, started, child, (reading, sessions), written).await
+}
+
+/// Ends the dump that is not written.
+async fn choose(
+    order: &DumpOrder<'_>,
+    mut started: StartedDump,
+    mut child: Child,
+    (reading, sessions): (Reading, usize),
+    written: Option<std::result::Result<WrittenDump, RecvError>>,
+) -> Result<(StartedDump, Option<usize>, Option<Reading>)> {
     match written {
         Some(Ok(WrittenDump::Second)) => {
             std::mem::swap(&mut started.child, &mut child);
@@ -132,10 +151,16 @@ async fn divide(
         }
         Some(written) => {
             drop(reading);
+            let why = match written {
+                Ok(WrittenDump::FirstAsSecondEnded) => Some(match child.succeed().await {
+                    Ok(_) => Undivided::Because("a second pg_dump wrote no table of contents".to_owned()),
+                    Err(error) => Undivided::Failed(error),
+                }),
+                Ok(_) => Some(Undivided::Because("a second pg_dump wrote other data".to_owned())),
+                Err(_) => None,
+            };
             child.end().await;
-            if written.is_ok() {
-                Undivided::Because("its second session wrote other data, or failed".to_owned()).log(order);
-            }
+            why.iter().for_each(|why| why.log(order));
             Ok((started, None, None))
         }
         None => {
@@ -150,7 +175,7 @@ async fn divide(
 async fn prepare(
     order: &DumpOrder<'_>,
     facts: &DatabaseFacts,
-    contents: oneshot::Receiver<DumpContents>,
+    DumpContents { entries, encoding }: DumpContents,
     moved: &Counter,
 ) -> std::result::Result<Prepared, Undivided> {
     let DumpOrder { run, call, .. } = order;
@@ -158,9 +183,6 @@ async fn prepare(
     if call.server < SINCE {
         return Err(because(&format!("PostgreSQL {} cannot read a range of pages alone", call.server)));
     }
-    let Ok(DumpContents { entries, encoding }) = contents.await else {
-        return Err(because("it has failed"));
-    };
     let encoding = encoding.filter(|encoding| !NO_ENCODINGS.contains(&encoding.as_str()));
     let encoding = encoding.ok_or_else(|| because("the encoding of the database cannot be converted"))?;
     let access = ReaderAccess {
@@ -171,7 +193,7 @@ async fn prepare(
         encoding,
     };
     let (least, jobs) = (run.settings.split_size, run.settings.jobs.get());
-    let readers = Readers::open(access, &entries, least, jobs).await?;
+    let readers = RangeReaders::open(access, &entries, least, jobs).await?;
     let readers = readers.ok_or_else(|| because("no table of BACKUP_SPLIT_SIZE or more can be read in parts"))?;
     let split: HashSet<u32> = readers.dump_ids().collect();
     let left_out = entries.iter().filter(|entry| split.contains(&entry.dump_id)).map(exclusion);
