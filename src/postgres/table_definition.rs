@@ -3,8 +3,6 @@
 //!
 //! The statements are those of pg_dump. Of another program's they may say nothing, and never something that is not in them.
 
-use crate::fingerprint::Quoted;
-use crate::postgres::archive::table_names;
 use crate::postgres::script::identifier;
 
 /// Schema and name of a relation, without quotes, in the encoding of the dump.
@@ -146,11 +144,6 @@ fn relation(text: &[u8]) -> Option<(RelationName, &[u8])> {
         Some(rest) => identifier(rest).map(|(name, rest)| ((first, name), rest)),
         None => Some(((Vec::new(), first), rest)),
     }
-}
-
-/// Schema and name as fingerprints quote them.
-pub fn relation_of(quoted: &Quoted) -> Option<RelationName> {
-    table_names(quoted)
 }
 
 /// The items in the parentheses that the text begins with, and what follows these.

@@ -337,8 +337,8 @@ impl TableSearch<'_> {
     }
 }
 
-/// A name as SQL needs it: with quotes only where it would not mean the same without.
-pub fn sql_name(name: &str) -> String {
+/// A name for messages: with quotes only where SQL would not mean the same without.
+fn sql_name(name: &str) -> String {
     let is_plain = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     match is_plain {
