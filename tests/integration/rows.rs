@@ -449,8 +449,9 @@ fn rows_out_of_a_bucket() {
 fn databases_in_other_encodings() {
     let cluster = Cluster::start(Version::V15);
     cluster.sql("postgres", "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'");
-    let database = cluster.database("latin");
-    database.sql("SET client_encoding = 'UTF8'; CREATE TABLE \"Bäume\" (id int PRIMARY KEY, \"größe\" text); INSERT INTO \"Bäume\" VALUES (1, 'Öl'), (2, 'x')");
+    let sql =
+        "CREATE TABLE \"Bäume\" (id int PRIMARY KEY, \"größe\" text); INSERT INTO \"Bäume\" VALUES (1, 'Öl'), (2, 'x')";
+    must(cluster.client("psql", "latin").env("PGCLIENTENCODING", "UTF8").args(["-X", "-q", "-c", sql]));
     for format in ["custom", "directory", "plain"] {
         let cellar = Cellar::new(&cluster).with("BACKUP_FORMAT", format);
         cellar.back_up("latin");
