@@ -367,6 +367,7 @@ fn the_history_of_a_row() {
     }
     let again = cellar.run(["rows", "price", "--all", "--where", "id=7", "--format", "csv"]).succeeds();
     assert_eq!(again.stdout, expected);
+    again.says("has no fingerprint of public.price: its rows are read");
 }
 
 /// A dump that pg_dump wrote without pgcellar.
