@@ -9,8 +9,21 @@ use crate::postgres::script::identifier;
 pub type RelationName = (Vec<u8>, Vec<u8>);
 
 /// Words that follow the type of a column.
-const AFTER_TYPE: [&[u8]; 9] =
-    [b"DEFAULT", b"GENERATED", b"NOT", b"NULL", b"COLLATE", b"CONSTRAINT", b"OPTIONS", b"PRIMARY", b"UNIQUE"];
+const AFTER_TYPE: [&[u8]; 13] = [
+    b"CHECK",
+    b"COLLATE",
+    b"COMPRESSION",
+    b"CONSTRAINT",
+    b"DEFAULT",
+    b"GENERATED",
+    b"NOT",
+    b"NULL",
+    b"OPTIONS",
+    b"PRIMARY",
+    b"REFERENCES",
+    b"STORAGE",
+    b"UNIQUE",
+];
 
 /// Words that begin an item of a table that is no column; as the name of a column they are quoted.
 const NO_COLUMN: [&[u8]; 7] = [b"CONSTRAINT", b"CHECK", b"PRIMARY", b"UNIQUE", b"EXCLUDE", b"FOREIGN", b"LIKE"];

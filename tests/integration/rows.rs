@@ -287,6 +287,46 @@ fn a_deleted_row_comes_back_by_a_new_table_and_nothing_of_the_old_one_runs() {
     }
 }
 
+/// What a script says of types is no more than what the server takes for types.
+#[test]
+fn a_hostile_dump_runs_nothing() {
+    let cluster = Cluster::start(Version::V15);
+    let database = cluster.create("living");
+    database.sql(HOSTILE);
+    database.sql("DELETE FROM mark");
+    let cellar = Cellar::new(&cluster);
+    let script = cellar.scratch().join("hostile.sql");
+    let columns = [
+        "id integer CHECK (public.bad('check'))",
+        "a public.checked DEFAULT public.bad_default()",
+        "b text, EXCLUDE (id WITH =)",
+        "c \"x\" DEFAULT 1",
+        "d integer /* */ DEFAULT public.bad_default()",
+        "e integer -- \n PRIMARY KEY",
+        "f int); DELETE FROM public.bottle; CREATE TABLE public.x (id int",
+    ];
+    let text = format!(
+        "CREATE TABLE public.t ({}\n);\nCOPY public.t (id, a, b, c, d, e, f) FROM stdin;\n1\t2\tthree\t4\t5\t6\t7\n\\.\n",
+        columns.join(",\n")
+    );
+    std::fs::write(&script, text).unwrap();
+    let run = cellar.run([
+        "rows",
+        "public.t",
+        script.to_str().unwrap(),
+        "--into",
+        database.name(),
+        "--into-table",
+        "public.made",
+    ]);
+    run.succeeds();
+    assert_eq!(database.sql("SELECT id, a, b, c, d, e, f FROM made"), "1|2|three|4|5|6|7");
+    assert_eq!(database.sql("SELECT (SELECT count(*) FROM mark), (SELECT count(*) FROM bottle)"), "0|10");
+    let parts = "SELECT count(*) FROM pg_constraint WHERE conrelid = 'made'::regclass";
+    assert_eq!(database.sql(parts), "0");
+    assert_eq!(database.sql("SELECT count(*) FROM pg_attrdef WHERE adrelid = 'made'::regclass"), "0");
+}
+
 /// The rest of a statement, without comments and its semicolon.
 fn first_statement(text: &str) -> String {
     let text = text.split(';').next().unwrap();
