@@ -3,16 +3,27 @@
 //!
 //! The statements are those of pg_dump. Of another program's they may say nothing, and never something that is not in them.
 
-use crate::fingerprint::Quoted;
-use crate::postgres::archive::table_names;
 use crate::postgres::script::identifier;
 
 /// Schema and name of a relation, without quotes, in the encoding of the dump.
 pub type RelationName = (Vec<u8>, Vec<u8>);
 
 /// Words that follow the type of a column.
-const AFTER_TYPE: [&[u8]; 9] =
-    [b"DEFAULT", b"GENERATED", b"NOT", b"NULL", b"COLLATE", b"CONSTRAINT", b"OPTIONS", b"PRIMARY", b"UNIQUE"];
+const AFTER_TYPE: [&[u8]; 13] = [
+    b"CHECK",
+    b"COLLATE",
+    b"COMPRESSION",
+    b"CONSTRAINT",
+    b"DEFAULT",
+    b"GENERATED",
+    b"NOT",
+    b"NULL",
+    b"OPTIONS",
+    b"PRIMARY",
+    b"REFERENCES",
+    b"STORAGE",
+    b"UNIQUE",
+];
 
 /// Words that begin an item of a table that is no column; as the name of a column they are quoted.
 const NO_COLUMN: [&[u8]; 7] = [b"CONSTRAINT", b"CHECK", b"PRIMARY", b"UNIQUE", b"EXCLUDE", b"FOREIGN", b"LIKE"];
@@ -146,11 +157,6 @@ fn relation(text: &[u8]) -> Option<(RelationName, &[u8])> {
         Some(rest) => identifier(rest).map(|(name, rest)| ((first, name), rest)),
         None => Some(((Vec::new(), first), rest)),
     }
-}
-
-/// Schema and name as fingerprints quote them.
-pub fn relation_of(quoted: &Quoted) -> Option<RelationName> {
-    table_names(quoted)
 }
 
 /// The items in the parentheses that the text begins with, and what follows these.

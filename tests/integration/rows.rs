@@ -287,6 +287,46 @@ fn a_deleted_row_comes_back_by_a_new_table_and_nothing_of_the_old_one_runs() {
     }
 }
 
+/// What a script says of types is no more than what the server takes for types.
+#[test]
+fn a_hostile_dump_runs_nothing() {
+    let cluster = Cluster::start(Version::V15);
+    let database = cluster.create("living");
+    database.sql(HOSTILE);
+    database.sql("DELETE FROM mark");
+    let cellar = Cellar::new(&cluster);
+    let script = cellar.scratch().join("hostile.sql");
+    let columns = [
+        "id integer CHECK (public.bad('check'))",
+        "a public.checked DEFAULT public.bad_default()",
+        "b text, EXCLUDE (id WITH =)",
+        "c \"x\" DEFAULT 1",
+        "d integer /* */ DEFAULT public.bad_default()",
+        "e integer -- \n PRIMARY KEY",
+        "f int); DELETE FROM public.bottle; CREATE TABLE public.x (id int",
+    ];
+    let text = format!(
+        "CREATE TABLE public.t ({}\n);\nCOPY public.t (id, a, b, c, d, e, f) FROM stdin;\n1\t2\tthree\t4\t5\t6\t7\n\\.\n",
+        columns.join(",\n")
+    );
+    std::fs::write(&script, text).unwrap();
+    let run = cellar.run([
+        "rows",
+        "public.t",
+        script.to_str().unwrap(),
+        "--into",
+        database.name(),
+        "--into-table",
+        "public.made",
+    ]);
+    run.succeeds();
+    assert_eq!(database.sql("SELECT id, a, b, c, d, e, f FROM made"), "1|2|three|4|5|6|7");
+    assert_eq!(database.sql("SELECT (SELECT count(*) FROM mark), (SELECT count(*) FROM bottle)"), "0|10");
+    let parts = "SELECT count(*) FROM pg_constraint WHERE conrelid = 'made'::regclass";
+    assert_eq!(database.sql(parts), "0");
+    assert_eq!(database.sql("SELECT count(*) FROM pg_attrdef WHERE adrelid = 'made'::regclass"), "0");
+}
+
 /// The rest of a statement, without comments and its semicolon.
 fn first_statement(text: &str) -> String {
     let text = text.split(';').next().unwrap();
@@ -367,6 +407,7 @@ fn the_history_of_a_row() {
     }
     let again = cellar.run(["rows", "price", "--all", "--where", "id=7", "--format", "csv"]).succeeds();
     assert_eq!(again.stdout, expected);
+    again.says("has no fingerprint of public.price: its rows are read");
 }
 
 /// A dump that pg_dump wrote without pgcellar.
@@ -449,10 +490,9 @@ fn rows_out_of_a_bucket() {
 fn databases_in_other_encodings() {
     let cluster = Cluster::start(Version::V15);
     cluster.sql("postgres", "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'");
-    let database = cluster.database("latin");
-    database.sql(
-        "SET client_encoding = 'UTF8'; CREATE TABLE \"Bäume\" (id int PRIMARY KEY, \"größe\" text); INSERT INTO \"Bäume\" VALUES (1, 'Öl'), (2, 'x')",
-    );
+    let sql =
+        "CREATE TABLE \"Bäume\" (id int PRIMARY KEY, \"größe\" text); INSERT INTO \"Bäume\" VALUES (1, 'Öl'), (2, 'x')";
+    must(cluster.client("psql", "latin").env("PGCLIENTENCODING", "UTF8").args(["-X", "-q", "-c", sql]));
     for format in ["custom", "directory", "plain"] {
         let cellar = Cellar::new(&cluster).with("BACKUP_FORMAT", format);
         cellar.back_up("latin");

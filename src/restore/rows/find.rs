@@ -337,8 +337,8 @@ impl TableSearch<'_> {
     }
 }
 
-/// A name as SQL needs it: with quotes only where it would not mean the same without.
-pub fn sql_name(name: &str) -> String {
+/// A name for messages: with quotes only where SQL would not mean the same without.
+fn sql_name(name: &str) -> String {
     let is_plain = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     match is_plain {
@@ -357,9 +357,9 @@ fn columns_of(copy: &[u8]) -> Option<Vec<Vec<u8>>> {
 fn without_rows(archive: &Archive, name: &str) -> Error {
     let omitted = archive.manifest.iter().flat_map(|manifest| &manifest.omitted);
     let quoted = |text: &str| Quoted::from(text).parts();
-    let reason =
+    let mut reason =
         omitted.filter(|omission| quoted(&omission.name) == quoted(name)).map(|omission| omission.reason.as_str());
-    let why = reason.last().map_or(String::new(), |reason| format!(" ({reason})"));
+    let why = reason.next().map_or(String::new(), |reason| format!(" ({reason})"));
     Error::new(Kind::Missing, format!("{} has no rows of {name}{why}", archive.name))
         .hint("they were left out of the dump, or it is a table of another kind: pgcellar show lists them")
 }
