@@ -234,6 +234,7 @@ impl Verb {
     pub fn user(&self) -> Option<&str> {
         match self {
             Verb::Restore(args) => args.as_user.as_deref(),
+            Verb::Rows(args) => args.as_user.as_deref(),
             _ => None,
         }
     }

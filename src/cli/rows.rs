@@ -24,9 +24,12 @@ pub struct RowsArgs {
     pub database: Option<String>,
     /// Only rows for which this holds: COLUMN=VALUE, with = <> < <= > >= or LIKE, or 'COLUMN is null', 'COLUMN is not null'; may be
     /// given several times, and all must hold. Numbers, dates, times, uuids, booleans and bytea are compared as such, and text
-    /// byte by byte (the collation C). Without an offset a time is one of the time zone TZ
+    /// byte by byte, unless --collation is given. Without an offset a time is one of the time zone TZ
     #[arg(long = "where", id = "where", value_name = "CONDITION")]
     pub conditions: Vec<String>,
+    /// Compare text with < and > in the order of this locale, such as de or sv-SE [default: byte by byte, as the collation C]
+    #[arg(long, value_name = "LOCALE")]
+    pub collation: Option<String>,
     /// Only these columns, in this order, separated by commas
     #[arg(long, value_name = "NAMES")]
     pub columns: Option<String>,
@@ -49,6 +52,10 @@ pub struct RowsArgs {
     /// the backup]
     #[arg(long, value_name = "NAME", requires = "into")]
     pub into_table: Option<String>,
+    /// With root's -i: user to run as, such as postgres, which may make tables; it reads the backups, and connects under its own
+    /// name unless --username says another
+    #[arg(long = "as", value_name = "USER")]
+    pub as_user: Option<String>,
     /// Private keys.
     #[command(flatten)]
     pub identity: IdentityArgs,

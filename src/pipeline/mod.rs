@@ -9,7 +9,6 @@ pub mod decompress;
 mod decrypt;
 pub mod digest;
 pub mod encrypt;
-mod gzip_members;
 mod method;
 mod sink;
 mod source;

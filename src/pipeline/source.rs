@@ -7,7 +7,6 @@ use super::compress::Method;
 use super::decompress::{self, Decoder};
 use super::digest::{Digest, DigestReader, Running};
 use super::encrypt::Identities;
-use super::gzip_members;
 
 /// Size and hash of a stream on both sides of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +17,7 @@ pub struct Digests {
     pub stored: Digest,
 }
 
-/// The plain bytes of a stored stream without digests, for readers that stop before its end. gzip is decompressed on all
-/// processors, where the file allows it.
+/// The plain bytes of a stored stream without digests, for readers that stop before its end.
 ///
 /// # Errors
 /// Those of [`Source::open`].
@@ -27,16 +25,10 @@ pub fn plain_bytes<R: Read + Send + 'static>(
     method: Method,
     identities: Option<&Identities>,
     stored: R,
-) -> io::Result<Box<dyn BufRead + Send>> {
-    let decoded = |stored: Box<dyn Read + Send>| -> io::Result<Box<dyn BufRead + Send>> {
-        match method {
-            Method::Gzip => gzip_members::decoder(stored),
-            method => Ok(Box::new(decompress::decoder(method, stored)?)),
-        }
-    };
+) -> io::Result<Decoder> {
     match identities {
-        None => decoded(Box::new(stored)),
-        Some(identities) => decoded(Box::new(identities.decrypt(stored)?)),
+        None => decompress::decoder(method, stored),
+        Some(identities) => decompress::decoder(method, identities.decrypt(stored)?),
     }
 }
 

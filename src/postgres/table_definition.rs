@@ -3,16 +3,27 @@
 //!
 //! The statements are those of pg_dump. Of another program's they may say nothing, and never something that is not in them.
 
-use crate::fingerprint::Quoted;
-use crate::postgres::archive::table_names;
 use crate::postgres::script::identifier;
 
 /// Schema and name of a relation, without quotes, in the encoding of the dump.
 pub type RelationName = (Vec<u8>, Vec<u8>);
 
 /// Words that follow the type of a column.
-const AFTER_TYPE: [&[u8]; 9] =
-    [b"DEFAULT", b"GENERATED", b"NOT", b"NULL", b"COLLATE", b"CONSTRAINT", b"OPTIONS", b"PRIMARY", b"UNIQUE"];
+const AFTER_TYPE: [&[u8]; 13] = [
+    b"CHECK",
+    b"COLLATE",
+    b"COMPRESSION",
+    b"CONSTRAINT",
+    b"DEFAULT",
+    b"GENERATED",
+    b"NOT",
+    b"NULL",
+    b"OPTIONS",
+    b"PRIMARY",
+    b"REFERENCES",
+    b"STORAGE",
+    b"UNIQUE",
+];
 
 /// Words that begin an item of a table that is no column; as the name of a column they are quoted.
 const NO_COLUMN: [&[u8]; 7] = [b"CONSTRAINT", b"CHECK", b"PRIMARY", b"UNIQUE", b"EXCLUDE", b"FOREIGN", b"LIKE"];
@@ -148,11 +159,6 @@ fn relation(text: &[u8]) -> Option<(RelationName, &[u8])> {
     }
 }
 
-/// Schema and name as fingerprints quote them.
-pub fn relation_of(quoted: &Quoted) -> Option<RelationName> {
-    table_names(quoted)
-}
-
 /// The items in the parentheses that the text begins with, and what follows these.
 fn parenthesized(text: &[u8]) -> Option<(Vec<&[u8]>, &[u8])> {
     let text = text.trim_ascii_start();
@@ -250,6 +256,21 @@ fn type_of(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_statement_is_survived(
+            before in prop::sample::select(vec!["CREATE TABLE s.t (", "ALTER TABLE ONLY s.t ADD CONSTRAINT c PRIMARY KEY (", "COPY s.t (", ""]),
+            text in "[a-z\"'(),. \\\\ä]{0,40}",
+            bytes in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            for statement in [[before.as_bytes(), text.as_bytes()].concat(), [before.as_bytes(), &bytes].concat()] {
+                let _ = (table(&statement), primary_key(&statement), attached(&statement), copied(&statement));
+                let _ = (composite_type(&statement), domain(&statement), identity_column(&statement));
+            }
+        }
+    }
 
     fn name(schema: &str, name: &str) -> RelationName {
         (schema.as_bytes().to_vec(), name.as_bytes().to_vec())

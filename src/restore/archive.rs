@@ -10,6 +10,7 @@ use crate::config::dump_options::without_definitions;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::{CountedReader, Counter};
 use crate::pipeline::compress::Method;
+use crate::pipeline::decompress::Decoder;
 use crate::pipeline::digest::Digest;
 use crate::pipeline::encrypt::{Identities, is_no_matching_key};
 use crate::pipeline::{Digests, Source, plain_bytes};
@@ -238,7 +239,7 @@ impl Archive {
     ///
     /// # Errors
     /// `Data` for a file that pg_dump compressed with LZ4; what keeps it from being read.
-    pub fn open_partly(&self, file: &StoredFile, moved: &Counter, stop: &Stop) -> Result<Box<dyn BufRead + Send>> {
+    pub fn open_partly(&self, file: &StoredFile, moved: &Counter, stop: &Stop) -> Result<Decoder> {
         let method = match (self.format, data_file::split(&file.key).1) {
             (Format::Directory, Packing::Plain) => Method::None,
             (Format::Directory, Packing::By(method)) => method,

@@ -6,55 +6,24 @@ use std::sync::Arc;
 use crate::blocking;
 use crate::catalogue::inventory::BackupQuery;
 use crate::cli::RowsArgs;
-use crate::config::{IdentitySource, Place, S3Access, local_zone};
+use crate::config::{IdentitySource, Place, S3Access};
 use crate::error::Result;
-use crate::format::{count, some};
+use crate::format::count;
 use crate::host::progress::{Counter, Progress};
 use crate::printable::printable;
 use crate::restore::archive::Archive;
 use crate::restore::named_archive::{ArchiveQuery, NamedArchive};
-use crate::restore::rows::filter::{RowFilter, column_list};
-use crate::restore::rows::print::RowFormat;
-use crate::restore::rows::select::{RowSelection, SelectedRows, WrittenRows};
-use crate::restore::rows::{ArchivedTable, find, read};
+use crate::restore::rows::select::{SelectedRows, WrittenRows};
+use crate::restore::rows::{find, read};
 use crate::stop::Stop;
 
 mod into;
 mod output;
+mod request;
 mod versions;
 
 use output::RowsFile;
-
-/// How many partitions a message names.
-const NAMED: usize = 10;
-
-/// What the command line asks of a table.
-#[derive(Clone, Debug)]
-pub(super) struct RowsRequest {
-    table: String,
-    conditions: Vec<String>,
-    columns: Option<String>,
-    limit: Option<u64>,
-    format: RowFormat,
-}
-
-impl RowsRequest {
-    fn new(args: &RowsArgs) -> Result<Self> {
-        Ok(RowsRequest {
-            table: args.table.clone(),
-            conditions: args.conditions.clone(),
-            columns: args.columns.clone(),
-            limit: args.limit,
-            format: RowFormat::of_name(&args.format)?,
-        })
-    }
-
-    /// The same of a table.
-    fn selection(&self, table: &ArchivedTable) -> Result<RowSelection> {
-        let columns = self.columns.as_deref().map(|list| column_list(table, list)).transpose()?;
-        Ok(RowSelection { filter: RowFilter::new(table, &self.conditions, &local_zone())?, columns, limit: self.limit })
-    }
-}
+use request::{RowsRequest, log_parts, out_error};
 
 /// Prints the rows.
 ///
@@ -110,22 +79,4 @@ fn print(
     buffered.flush().map_err(failed)?;
     buffered.into_inner().map_err(|error| failed(error.into_error()))?.commit()?;
     Ok((rows, format!("{} in {}", table.name, archive.name)))
-}
-
-/// Says which partitions are read.
-fn log_parts(table: &ArchivedTable) {
-    if table.is_partitioned() {
-        let names: Vec<&str> = table.parts.iter().map(|part| part.name.as_str()).collect();
-        log::info!(
-            "{} has its rows in {}: {}",
-            printable(&table.name),
-            count(names.len(), "partition"),
-            some(&names, NAMED)
-        );
-    }
-}
-
-/// The error of an output, which says itself what cannot be written.
-fn out_error(error: &std::io::Error) -> crate::error::Error {
-    crate::error::Error::write("the rows", error)
 }

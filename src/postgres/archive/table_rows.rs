@@ -217,3 +217,77 @@ impl BlockSink for Extract<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::archive::sample::{SampleArchive, SampleBlock, shop};
+
+    #[derive(Default)]
+    struct Taken {
+        entries: Vec<u32>,
+        lines: Vec<u8>,
+        most: usize,
+    }
+
+    impl RowSink for Taken {
+        fn begin(&mut self, dump_id: u32) -> io::Result<()> {
+            self.entries.push(dump_id);
+            Ok(())
+        }
+
+        fn lines(&mut self, lines: &[u8]) -> io::Result<bool> {
+            self.lines.extend_from_slice(lines);
+            Ok(self.lines.len() < self.most)
+        }
+    }
+
+    fn taken(bytes: &[u8], entries: &[u32], most: usize) -> io::Result<Taken> {
+        let mut taken = Taken { most, ..Taken::default() };
+        custom_rows(bytes, entries.iter().copied().collect(), &mut taken).map(|()| taken)
+    }
+
+    /// The archive up to the end of its first block.
+    fn front(archive: &SampleArchive) -> Vec<u8> {
+        SampleArchive { blocks: vec![archive.blocks[0].clone()], ..archive.clone() }.bytes()
+    }
+
+    #[test]
+    fn an_archive_is_read_to_the_end_of_the_table() {
+        for minor in 14..=16 {
+            let archive = shop(minor);
+            let (bytes, first) = (archive.bytes(), front(&archive));
+            for bytes in [&bytes, &first] {
+                let found = taken(bytes, &[10], usize::MAX).unwrap();
+                assert_eq!((found.entries, found.lines), (vec![10], b"1\tone\n2\ttwo\n".to_vec()));
+            }
+            let both = taken(&bytes, &[11, 10], usize::MAX).unwrap();
+            assert_eq!((both.entries, both.lines.len()), (vec![10, 11], 12));
+            for cut in [first.len() - 1, first.len() - 20, archive.front().len(), 30] {
+                let error = taken(&first[..cut], &[10], usize::MAX).err().unwrap();
+                assert!(Malformed::in_error(&error).is_some(), "{cut}: {error}");
+            }
+            // A sink that has enough ends the reading, also before the end of the table.
+            assert!(taken(&first[..first.len() - 20], &[10], 1).is_ok());
+            assert!(taken(&bytes, &[99], usize::MAX).is_err());
+        }
+    }
+
+    #[test]
+    fn rows_that_pg_dump_compressed() {
+        let text: String = (0..20_000).map(|n| format!("{n}\tlabel {n}\n")).collect();
+        let whole = [text.as_bytes(), b"\\.\n\n\n"].concat();
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        zlib.write_all(&whole).unwrap();
+        let packed = [(1, zlib.finish().unwrap()), (3, zstd::encode_all(whole.as_slice(), 1).unwrap())];
+        for (compression, packed) in packed {
+            let chunks = packed.chunks(1000).map(<[u8]>::to_vec).collect();
+            let archive = SampleArchive { compression, blocks: vec![SampleBlock::Table(10, chunks)], ..shop(16) };
+            assert!(taken(&archive.bytes(), &[10], usize::MAX).unwrap().lines == text.as_bytes(), "{compression}");
+            let cut = SampleArchive { blocks: vec![SampleBlock::Table(10, vec![packed[..500].to_vec()])], ..archive };
+            assert!(taken(&cut.bytes(), &[10], usize::MAX).is_err());
+        }
+        let lz4 = SampleArchive { compression: 2, ..shop(16) };
+        assert_eq!(taken(&lz4.bytes(), &[10], usize::MAX).err().unwrap().kind(), io::ErrorKind::Unsupported);
+    }
+}

@@ -8,8 +8,10 @@ use jiff::tz::TimeZone;
 
 mod decimal;
 mod moment;
+mod text_order;
 
 use decimal::Decimal;
+pub use text_order::TextOrder;
 
 /// How the values of a type are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use memchr::memmem::Finder;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::copy_text;
 use crate::postgres::text_encoding::TextEncoding;
-use crate::postgres::values::{TypedValue, ValueKind};
-use crate::restore::rows::{ArchivedTable, RowView};
+use crate::postgres::values::{TextOrder, TypedValue, ValueKind};
+use crate::restore::rows::table::{ArchivedTable, RowView};
 
 /// Operators between a column and a value, each before those that it begins with.
 const OPERATORS: [(&str, Operator); 7] = [
@@ -52,6 +52,8 @@ pub struct RowFilter {
     conditions: Vec<Condition>,
     /// A text that every row for which they hold contains, as the archive has it.
     text: Option<Finder<'static>>,
+    /// The order of texts; none for that of their bytes.
+    order: Option<TextOrder>,
     /// No row can hold them: a value has letters that the archive's encoding lacks.
     is_impossible: bool,
 }
@@ -115,6 +117,13 @@ impl RowFilter {
         Ok(filter)
     }
 
+    /// The same conditions, with texts compared in the order of a locale where they are less or more. Which texts are equal,
+    /// their bytes decide, as in PostgreSQL's deterministic collations.
+    #[must_use]
+    pub fn in_order(self, order: Option<TextOrder>) -> Self {
+        RowFilter { order, ..self }
+    }
+
     /// Whether there are no conditions.
     pub fn is_empty(&self) -> bool {
         self.conditions.is_empty()
@@ -157,8 +166,15 @@ impl RowFilter {
                     Operand::Ready(operand) => Some(operand.clone()),
                     Operand::Digits(digits) => kind.parse(digits),
                 };
-                let order = kind.parse(&value).zip(operand).map(|(value, operand)| value.compare(&operand));
-                order.is_some_and(|order| operator.holds(order))
+                let compared = kind.parse(&value).zip(operand).map(|pair| match (&pair, &self.order, kind) {
+                    (
+                        (TypedValue::Bytes(value), TypedValue::Bytes(operand)),
+                        Some(order),
+                        ValueKind::Text | ValueKind::Padded,
+                    ) => order.compare(value, operand),
+                    ((value, operand), ..) => value.compare(operand),
+                });
+                compared.is_some_and(|order| operator.holds(order))
             }
         })
     }
@@ -337,103 +353,4 @@ fn is_like(text: &[u8], pattern: &[Pattern]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::restore::rows::{ArchivedColumn, RowSplitter};
-
-    fn table(encoding: &str) -> ArchivedTable {
-        let column = |(name, type_name): (&str, &str)| ArchivedColumn {
-            name: name.to_owned(),
-            type_name: Some(type_name.to_owned()),
-            kind: ValueKind::of_type(type_name),
-            always_identity: false,
-        };
-        let columns =
-            [("id", "bigint"), ("name", "text"), ("Price <€>", "numeric(10,2)"), ("at", "timestamp with time zone")];
-        ArchivedTable {
-            relation: (b"s".to_vec(), b"t".to_vec()),
-            name: "s.t".to_owned(),
-            columns: columns.into_iter().map(column).collect(),
-            key: Vec::new(),
-            parts: Vec::new(),
-            encoding: TextEncoding::of_name(encoding),
-        }
-    }
-
-    /// The ids of the rows for which the conditions hold.
-    fn ids(encoding: &str, lines: &[u8], conditions: &[&str]) -> String {
-        let table = table(encoding);
-        let conditions: Vec<String> = conditions.iter().map(|text| (*text).to_owned()).collect();
-        let filter = RowFilter::new(&table, &conditions, &TimeZone::UTC).unwrap();
-        let (mut splitter, mut found) = (RowSplitter::new(&table), Vec::new());
-        filter
-            .candidates(lines, |line| {
-                let row = splitter.split(line)?;
-                if filter.holds(&row) {
-                    found.push(String::from_utf8(row.raw(0).to_vec()).unwrap());
-                }
-                Ok(true)
-            })
-            .unwrap();
-        found.join(" ")
-    }
-
-    const ROWS: &str = "1\tone\t1.00\t2026-01-01 00:00:00+00\n2\ttwo\\n\t\\N\t2026-01-01 02:00:00+02\n\
-        12\t\t-3.50\t\\N\n21\tone 1\t100.00\t2026-06-01 00:00:00+00\n3\t\\N\t1.10\t\\N\n";
-
-    #[test]
-    fn conditions() {
-        for (conditions, expected) in [
-            (&[][..], "1 2 12 21 3"),
-            (&["id=1"], "1"),
-            (&["id = 01"], "1"),
-            (&["ID>2"], "12 21 3"),
-            (&["id>=3", "id<>12", "id != 21"], "3"),
-            (&["name=one"], "1"),
-            (&["name = 'one 1'"], "21"),
-            (&["name=''"], "12"),
-            (&["name is null"], "3"),
-            (&["name IS NOT NULL", "id<10"], "1 2"),
-            (&["name like one%"], "1 21"),
-            (&["name LIKE '_n_'"], "1"),
-            (&["name not like %n%"], "2 12"),
-            (&["name<one 1"], "1 12"),
-            (&["\"Price <€>\"=1"], "1"),
-            (&["\"Price <€>\" <= 1.1"], "1 12 3"),
-            (&["\"Price <€>\"=1e2"], "21"),
-            (&["at=2026-01-01"], "1 2"),
-            (&["at > '2026-01-01 01:00+01'"], "21"),
-            (&["name=one", "id=2"], ""),
-        ] {
-            assert_eq!(ids("UTF8", ROWS.as_bytes(), conditions), expected, "{conditions:?}");
-        }
-    }
-
-    #[test]
-    fn values_are_found_as_the_archive_writes_them() {
-        assert_eq!(ids("UTF8", ROWS.as_bytes(), &["name=two\n"]), "");
-        assert_eq!(ids("UTF8", ROWS.as_bytes(), &["name='two\n'"]), "2");
-        let latin = b"1\tgr\xfcn\t\\N\t\\N\n2\tblau\t\\N\t\\N\n";
-        assert_eq!(ids("LATIN1", latin, &["name=gr\u{fc}n"]), "1");
-        assert_eq!(ids("LATIN1", latin, &["name=\u{20ac}"]), "");
-        assert_eq!(ids("LATIN1", latin, &["name LIKE gr_n"]), "1");
-        assert_eq!(ids("SJIS", b"1\t\x95\\\t\\N\t\\N\n2\t\x95\\\t\\N\t\\N\n", &["name=\u{8868}", "id=2"]), "2");
-    }
-
-    #[test]
-    fn wrong_conditions() {
-        for (text, expected) in [
-            ("id", "no condition"),
-            ("=1", "no condition"),
-            ("id ~ 1", "no condition"),
-            ("nam=1", "it has id, name,"),
-            ("id=x", "no value of the column id, which is of type bigint"),
-            ("at<tomorrow", "no value"),
-        ] {
-            let error = RowFilter::new(&table("UTF8"), &[text.to_owned()], &TimeZone::UTC).unwrap_err();
-            assert!(error.to_string().contains(expected) && error.kind() == Kind::Usage, "{text}: {error}");
-        }
-        assert_eq!(column_list(&table("UTF8"), "id, \"Price <€>\" ,name").unwrap(), [0, 2, 1]);
-        assert!(column_list(&table("UTF8"), "id,x").is_err() && column_list(&table("UTF8"), "\"id\" x").is_err());
-    }
-}
+mod tests;

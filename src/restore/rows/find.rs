@@ -15,12 +15,13 @@ use crate::postgres::table_definition::{
 use crate::postgres::text_encoding::TextEncoding;
 use crate::postgres::values::ValueKind;
 use crate::restore::archive::{Archive, encoding_of};
-use crate::restore::rows::{ArchivedColumn, ArchivedTable, TablePart, script};
+use crate::restore::rows::script;
+use crate::restore::rows::table::{ArchivedColumn, ArchivedTable, TablePart};
 use crate::restore::selection::means;
 use crate::stop::Stop;
 
 /// How alike a name must be to be suggested (Jaro-Winkler), and how many are.
-const ALIKE: f64 = 0.7;
+const ALIKE: f64 = 0.8;
 const SUGGESTED: usize = 3;
 
 /// How many tables a chain of INHERITS may have.
@@ -336,8 +337,8 @@ impl TableSearch<'_> {
     }
 }
 
-/// A name as SQL needs it: with quotes only where it would not mean the same without.
-pub fn sql_name(name: &str) -> String {
+/// A name for messages: with quotes only where SQL would not mean the same without.
+fn sql_name(name: &str) -> String {
     let is_plain = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     match is_plain {

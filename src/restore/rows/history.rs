@@ -6,11 +6,11 @@ use std::io::{self, Write};
 
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::{Fingerprints, Quoted, Sum};
-use crate::postgres::table_definition::relation_of;
+use crate::postgres::archive::table_names;
 use crate::postgres::values::ValueKind;
-use crate::restore::rows::print::{ColumnValue, RowFormat, RowPrinter};
+use crate::restore::rows::print::{RowFormat, RowPrinter};
 use crate::restore::rows::select::{RowOutput, RowSelection};
-use crate::restore::rows::{ArchivedColumn, ArchivedTable, RowView};
+use crate::restore::rows::table::{ArchivedColumn, ArchivedTable, ColumnValue, RowView};
 
 /// Most bytes of rows that are kept: the versions of a row are compared across all backups.
 const KEPT: usize = 256 << 20;
@@ -30,7 +30,7 @@ impl TablePrints {
     /// Those of a table and its partitions in a backup; none if it has none.
     pub fn of(prints: Option<&Fingerprints>, table: &ArchivedTable) -> Option<Self> {
         let is_meant = |quoted: &Quoted| {
-            let name = relation_of(quoted);
+            let name = table_names(quoted);
             name.is_some_and(|name| name == table.relation || table.parts.iter().any(|part| part.relation == name))
         };
         let of_table =

@@ -21,8 +21,9 @@ use crate::host::progress::Counter;
 use crate::postgres::client::{connect, failed, identifier};
 use crate::printable::printable;
 use crate::restore::archive::Archive;
+use crate::restore::rows::read::read;
 use crate::restore::rows::select::{RowOutput, RowSelection, SelectedRows};
-use crate::restore::rows::{ArchivedColumn, ArchivedTable, RowView, read};
+use crate::restore::rows::table::{ArchivedColumn, ArchivedTable, RowView};
 use crate::stop::Stop;
 
 mod types;
@@ -127,7 +128,12 @@ async fn fill(
     };
     match tokio::join!(reading, sending) {
         (Ok(()), Ok(rows)) => Ok(rows),
-        (_, Err(error)) if !stop.requested() => Err(failed("the rows cannot be put into the new table")(error)),
+        (_, Err(error)) if !stop.requested() => {
+            // Values that the types or the encoding of the database do not have.
+            let is_about_data = error.code().is_some_and(|code| code.code().starts_with("22"));
+            let failed = failed("the rows cannot be put into the new table")(error);
+            Err(if is_about_data { Error::new(Kind::Data, failed.message()) } else { failed })
+        }
         (Err(error), _) => Err(error),
         (Ok(()), Err(_)) => Err(stop.error()),
     }

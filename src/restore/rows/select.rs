@@ -8,8 +8,10 @@ use crate::postgres::client::identifier;
 use crate::postgres::table_definition::copied;
 use crate::postgres::text_encoding::TextEncoding;
 use crate::restore::rows::filter::RowFilter;
-use crate::restore::rows::print::{ColumnValue, RowFormat, RowPrinter};
-use crate::restore::rows::{ArchivedColumn, ArchivedTable, RowSplitter, RowView, TablePart, TableSink};
+use crate::restore::rows::print::{RowFormat, RowPrinter};
+use crate::restore::rows::table::{
+    ArchivedColumn, ArchivedTable, ColumnValue, RowSplitter, RowView, TablePart, TableSink,
+};
 
 /// Which rows and columns of a table.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use crate::restore::rows::find;
 use crate::restore::rows::into::{NewTable, put_into, statements};
 use crate::stdout;
 use crate::stop::Stop;
-use crate::task::rows::{RowsRequest, log_parts};
+use crate::task::rows::request::{RowsRequest, log_parts};
 
 /// Makes the table, and prints the statements.
 pub async fn run(
@@ -40,11 +40,11 @@ pub async fn run(
     drop(progress);
     let rows = count(usize::try_from(filled.rows).unwrap_or(usize::MAX), "row");
     let heading = format!(
-        "-- {rows} of {} as {} has them are in {} of the database {}.\n-- None of the following statements was run.\n\n",
-        printable(&table.name),
-        printable(&archive.name),
+        "-- {} of the database {} has {rows} of {} from {}.\n-- None of the following statements was run.\n\n",
         printable(&filled.name),
-        printable(database)
+        printable(database),
+        printable(&table.name),
+        printable(&archive.name)
     );
     let end = format!("\n-- Afterwards: DROP TABLE {};\n", printable(&filled.name));
     stdout::print(heading + &statements(&table, &request.selection(&table)?, &filled) + &end)

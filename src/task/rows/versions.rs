@@ -22,7 +22,7 @@ use crate::restore::rows::{ArchivedTable, find, read};
 use crate::stop::Stop;
 use crate::store::Stores;
 use crate::task::rows::output::RowsFile;
-use crate::task::rows::{RowsRequest, out_error};
+use crate::task::rows::request::{RowsRequest, out_error};
 
 /// What is known after some backups.
 #[derive(Default)]
@@ -51,6 +51,9 @@ pub async fn run(args: &RowsArgs, request: RowsRequest, query: &ArchiveQuery<'_>
         Ok(backups) => backups,
         Err(error) => return Err(inventory.or_unread(error)),
     };
+    for unread in &inventory.unread {
+        log::warn!("{}: continuing without its backups", printable(&unread.error.to_string()));
+    }
     let progress = Progress::begin(&format!("versions of rows of {}", request.table), None);
     let mut reading = Reading::default();
     for backup in backups {
@@ -139,6 +142,9 @@ impl Reading {
             self.history.unchanged(id);
             self.skipped += 1;
             return Ok(());
+        }
+        if prints.is_none() {
+            log::info!("{} has no fingerprint of {}: its rows are read", printable(id), printable(&table.name));
         }
         let selection = match request.selection(&table) {
             Ok(selection) => selection,

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::postgres::client::failed;
 use crate::postgres::columns::get;
 use crate::printable::printable;
-use crate::restore::rows::ArchivedColumn;
+use crate::restore::rows::table::ArchivedColumn;
 
 /// A column of a new table.
 #[derive(Clone, Debug)]

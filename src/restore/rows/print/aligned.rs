@@ -6,8 +6,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::postgres::values::ValueKind;
 use crate::printable::printable;
-use crate::restore::rows::ArchivedColumn;
-use crate::restore::rows::print::ColumnValue;
+use crate::restore::rows::table::{ArchivedColumn, ColumnValue};
 
 /// Rows, and bytes of them, by which the columns are aligned.
 const ROWS: usize = 1000;

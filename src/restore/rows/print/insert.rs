@@ -5,8 +5,7 @@ use std::io::{self, Write};
 
 use crate::postgres::client::identifier;
 use crate::postgres::values::ValueKind;
-use crate::restore::rows::print::ColumnValue;
-use crate::restore::rows::{ArchivedColumn, ArchivedTable};
+use crate::restore::rows::table::{ArchivedColumn, ArchivedTable, ColumnValue};
 
 /// The beginning of each statement.
 pub fn head(table: &ArchivedTable, columns: &[ArchivedColumn]) -> Vec<u8> {
@@ -51,12 +50,10 @@ pub fn value(column: &ArchivedColumn, value: &ColumnValue<'_>, out: &mut impl Wr
 }
 
 fn literal(column: &ArchivedColumn, value: &[u8], out: &mut impl Write) -> io::Result<()> {
-    let is_number = |value: &[u8]| value.iter().all(|byte| b"0123456789 +-eE.".contains(byte));
+    // Without quotes -0 is the integer 0.
+    let is_number = |value: &[u8]| value != b"-0" && value.iter().all(|byte| b"0123456789 +-eE.".contains(byte));
     match column.kind {
-        // Without quotes, -0 is a whole number, which has no sign.
-        ValueKind::Integer | ValueKind::Numeric | ValueKind::Real | ValueKind::Double
-            if is_number(value) && value != b"-0" =>
-        {
+        ValueKind::Integer | ValueKind::Numeric | ValueKind::Real | ValueKind::Double if is_number(value) => {
             return out.write_all(value);
         }
         ValueKind::Boolean => return out.write_all(if value == b"t" { b"true" } else { b"false" }),

@@ -4,8 +4,7 @@ use std::io::{self, Write};
 
 use crate::error::{Error, Kind};
 use crate::postgres::values::ValueKind;
-use crate::restore::rows::ArchivedColumn;
-use crate::restore::rows::print::ColumnValue;
+use crate::restore::rows::table::{ArchivedColumn, ColumnValue};
 
 /// Writes a row.
 pub fn line(columns: &[ArchivedColumn], values: &[ColumnValue<'_>], out: &mut impl Write) -> io::Result<()> {

@@ -1,10 +1,9 @@
 //! Rows as text, in the formats that people and programs read.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 
 use crate::error::{Error, Kind};
-use crate::restore::rows::{ArchivedColumn, ArchivedTable};
+use crate::restore::rows::table::{ArchivedColumn, ArchivedTable, ColumnValue};
 
 mod aligned;
 mod csv;
@@ -51,9 +50,6 @@ impl RowFormat {
         })
     }
 }
-
-/// The value of a column; none for a null. In UTF-8, or in bytes where the encoding is not known.
-pub type ColumnValue<'a> = Option<Cow<'a, [u8]>>;
 
 /// Writes rows with these columns in every format but COPY's, which needs rows as the archive has them.
 ///
