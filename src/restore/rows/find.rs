@@ -357,9 +357,9 @@ fn columns_of(copy: &[u8]) -> Option<Vec<Vec<u8>>> {
 fn without_rows(archive: &Archive, name: &str) -> Error {
     let omitted = archive.manifest.iter().flat_map(|manifest| &manifest.omitted);
     let quoted = |text: &str| Quoted::from(text).parts();
-    let reason =
+    let mut reason =
         omitted.filter(|omission| quoted(&omission.name) == quoted(name)).map(|omission| omission.reason.as_str());
-    let why = reason.last().map_or(String::new(), |reason| format!(" ({reason})"));
+    let why = reason.next().map_or(String::new(), |reason| format!(" ({reason})"));
     Error::new(Kind::Missing, format!("{} has no rows of {name}{why}", archive.name))
         .hint("they were left out of the dump, or it is a table of another kind: pgcellar show lists them")
 }

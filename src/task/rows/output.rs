@@ -65,7 +65,7 @@ impl RowsFile {
 impl Write for RowsFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            RowsFile::Standard(out) => out.write(bytes).map_err(|error| again_or(error, |error| stdout::failed(error))),
+            RowsFile::Standard(out) => out.write(bytes).map_err(|error| again_or(error, stdout::failed)),
             RowsFile::Named { file, path, .. } => {
                 file.write(bytes).map_err(|error| again_or(error, |error| Error::write(path.display(), error)))
             }
