@@ -11,6 +11,7 @@ from os import environ
 from pathlib import Path
 
 import backup
+import diff
 import drill
 import fingerprints
 import levels
@@ -24,6 +25,7 @@ from report import warn_if_busy
 
 BENCHES = {
     "backup": backup.run,
+    "diff": diff.run,
     "drill": drill.run,
     "fingerprints": fingerprints.run,
     "levels": levels.run,

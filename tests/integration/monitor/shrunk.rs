@@ -11,10 +11,10 @@ fn id(manifest: &Value) -> String {
 
 #[test]
 fn a_mass_deletion_is_reported_until_acknowledged_and_the_backup_before_kept() {
-    let cluster = Cluster::shared(Version::V15);
+    let cluster = Cluster::start(Version::V15);
     let shop = cluster.create("shrunk");
     shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 100) n; CREATE TABLE big AS SELECT n FROM generate_series(1, 900) n");
-    let cellar = Cellar::new(cluster).on_disk().with("DB_NAME", shop.name()).with("MONITOR_MIN_FREE", "0");
+    let cellar = Cellar::new(&cluster).on_disk().with("DB_NAME", shop.name()).with("MONITOR_MIN_FREE", "0");
     let cellar =
         cellar.with("BACKUP_KEEP_LAST", "1").with("MONITOR_MAX_DEVIATION", "0").with("MONITOR_MAX_SHRINK", "50");
     let full = id(&cellar.back_up(shop.name()));
@@ -57,12 +57,12 @@ fn a_mass_deletion_is_reported_until_acknowledged_and_the_backup_before_kept() {
 
 #[test]
 fn a_report_has_what_the_last_backup_changed() {
-    let cluster = Cluster::shared(Version::V17);
+    let cluster = Cluster::start(Version::V17);
     let shop = cluster.create("changes");
     let tables: String =
         (1..=14).map(|n| format!("CREATE TABLE t{n} AS SELECT x FROM generate_series(1, {n}00) x;")).collect();
     shop.sql(&tables);
-    let cellar = Cellar::new(cluster).on_disk().with("DB_NAME", shop.name()).with("MONITOR_MIN_FREE", "0");
+    let cellar = Cellar::new(&cluster).on_disk().with("DB_NAME", shop.name()).with("MONITOR_MIN_FREE", "0");
     let before = id(&cellar.back_up(shop.name()));
     let report =
         || cellar.run(["monitor", "report", "--format", "json"]).succeeds().json()["databases"][0]["changes"].clone();

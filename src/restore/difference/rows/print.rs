@@ -11,9 +11,8 @@ use crate::postgres::values::ValueKind;
 use crate::restore::difference::rows::pairs::RowChange;
 use crate::restore::difference::rows::sql::ChangeStatements;
 use crate::restore::difference::rows::table::ComparedTable;
-use crate::restore::rows::ArchivedColumn;
-use crate::restore::rows::ColumnValue;
 use crate::restore::rows::print::{RowFormat, RowPrinter, json_lines};
+use crate::restore::rows::{ArchivedColumn, ColumnValue};
 
 /// What stands between the old and the new value of a column.
 const BECAME: &str = " → ";

@@ -80,11 +80,6 @@ impl SpillFolder {
         SpillFolder { parent, folder: None, keys: secret.then(ephemeral), files: 0 }
     }
 
-    /// Bytes of rows may be written there.
-    pub fn is_used(&self) -> bool {
-        self.files > 0
-    }
-
     /// The error of a file in this folder.
     pub fn error(&self, error: &io::Error) -> Error {
         Error::within(error).unwrap_or_else(|| {

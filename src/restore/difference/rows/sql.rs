@@ -6,7 +6,7 @@ use crate::postgres::client::identifier;
 use crate::postgres::values::ValueKind;
 use crate::restore::rows::ColumnValue;
 use crate::restore::rows::print::insert;
-use crate::restore::rows::{ArchivedColumn, ArchivedTable};
+use crate::restore::rows::{ArchivedColumn, ArchivedTable, ColumnValue};
 
 /// Types without an operator `=`, whose values are compared as text.
 const NOT_COMPARABLE: [&str; 4] = ["json", "xml", "point", "polygon"];

@@ -146,7 +146,7 @@ impl ComparedTable {
         archives: [&Archive; 2],
         request: &RowRequest,
         (moved, stop): (&Counter, &Stop),
-        visit: impl FnMut(RowChange) -> io::Result<()>,
+        mut visit: impl FnMut(RowChange) -> io::Result<()>,
     ) -> Result<()> {
         let secret = archives.iter().any(|archive| archive.is_encrypted());
         let key = self.key.iter().map(|place| self.key_column(*place)).collect();
@@ -176,7 +176,10 @@ impl ComparedTable {
                 .collect();
             matched.and(read.into_iter().collect::<Result<()>>())
         })?;
-        matcher.finish(visit)
+        matcher.finish(|change| match stop.requested() {
+            true => Err(stop.error().into()),
+            false => visit(change),
+        })
     }
 
     fn key_column(&self, place: usize) -> KeyColumn {

@@ -53,10 +53,7 @@ fn literal(column: &ArchivedColumn, value: &[u8], out: &mut impl Write) -> io::R
     // Without quotes -0 is the integer 0.
     let is_number = |value: &[u8]| value != b"-0" && value.iter().all(|byte| b"0123456789 +-eE.".contains(byte));
     match column.kind {
-        // Without quotes, -0 is a whole number, which has no sign.
-        ValueKind::Integer | ValueKind::Numeric | ValueKind::Real | ValueKind::Double
-            if is_number(value) && value != b"-0" =>
-        {
+        ValueKind::Integer | ValueKind::Numeric | ValueKind::Real | ValueKind::Double if is_number(value) => {
             return out.write_all(value);
         }
         ValueKind::Boolean => return out.write_all(if value == b"t" { b"true" } else { b"false" }),
