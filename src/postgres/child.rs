@@ -56,7 +56,7 @@ impl Messages {
         let warning = |line: &str| line.split_once(": warning: ").map(|(_, text)| text.to_owned());
         let mut warnings: Vec<String> = self.lines().filter_map(warning).collect();
         if self.left_out > 0 {
-            warnings.push(format!("{} further lines were left out", self.left_out));
+            warnings.push(format!("{} lines of the messages were not searched for warnings", self.left_out));
         }
         warnings
     }

@@ -51,7 +51,7 @@ fn succeed(command: &mut Command) -> Output {
 
 /// Versions whose client programs read and write archives of the server.
 fn clients() -> impl Iterator<Item = Version> {
-    [Version::V15, Version::V17, Version::V18].into_iter().filter(|version| version.is_covered())
+    [Version::V15, Version::V17, Version::V19].into_iter().filter(|version| version.is_covered())
 }
 
 const SAMPLE: &str = r#"

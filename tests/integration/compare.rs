@@ -75,11 +75,6 @@ fn everything_is_compared_on_15() {
 }
 
 #[test]
-fn everything_is_compared_on_17() {
-    all_of_it_is_compared(Version::V17);
-}
-
-#[test]
 fn from_15_into_17() {
     if !Version::V17.is_covered() {
         return;

@@ -96,8 +96,8 @@ fn every_format_on_17() {
 }
 
 #[test]
-fn every_format_on_18() {
-    every_format(Version::V18);
+fn every_format_on_19() {
+    every_format(Version::V19);
 }
 
 #[test]

@@ -38,8 +38,8 @@ fn everything_survives_pg_dump_17() {
 }
 
 #[test]
-fn everything_survives_pg_dump_18() {
-    survives_pg_dump(Version::V18);
+fn everything_survives_pg_dump_19() {
+    survives_pg_dump(Version::V19);
 }
 
 /// The changes are made one after the other in the same database, and each must be the only new difference.

@@ -132,8 +132,8 @@ fn live_fingerprints_equal_the_dump_on_17() {
 }
 
 #[test]
-fn live_fingerprints_equal_the_dump_on_18() {
-    is_the_same_as_its_dump(Version::V18);
+fn live_fingerprints_equal_the_dump_on_19() {
+    is_the_same_as_its_dump(Version::V19);
 }
 
 /// As if the foreign table had been created between the check of the name and the query.

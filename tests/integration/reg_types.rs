@@ -34,7 +34,9 @@ fn audit(cluster: &Cluster) -> Database<'_> {
     ));
     if cluster.version() >= Version::V19 {
         database.sql("ALTER TABLE log.event ADD base regdatabase, ADD bases regdatabase[]");
-        database.sql("UPDATE log.event SET base = n, bases = ARRAY[n, NULL]::regdatabase[]");
+        // A database that has such an OID here would print as its name, which only this cluster has.
+        let free = "NOT EXISTS (SELECT FROM pg_database WHERE oid = n::oid)";
+        database.sql(&format!("UPDATE log.event SET base = n, bases = ARRAY[n, NULL]::regdatabase[] WHERE {free}"));
     }
     let dangling =
         "SELECT bool_and(rel::text = n::text AND proc::text = n::text AND kind::text = n::text) FROM log.event";

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::common::process::{must, say};
-use crate::common::{Cellar, Cluster, Database, Version};
+use crate::common::{Cellar, Cluster, Database, Version, exit};
 
 /// Formats, and the parallel jobs of the restore.
 const WAYS: [(&str, &str); 6] =
@@ -37,10 +37,13 @@ fn load(version: Version, database: &Database<'_>) {
     let schedule = fs::read_to_string(folder.join("parallel_schedule")).unwrap();
     let groups = schedule.lines().filter_map(|line| line.strip_prefix("test: "));
     let mut files = 0;
-    for test in groups.flat_map(str::split_whitespace) {
+    // Tests of psql itself leave nothing, and those of another version may wait forever.
+    for test in groups.flat_map(str::split_whitespace).filter(|test| !test.starts_with("psql")) {
         let Ok(script) = File::open(folder.join("sql").join(format!("{test}.sql"))) else { continue };
         let mut psql = database.cluster().client("psql", name);
         psql.args(["-X", "-a", "-q", "-v", "HIDE_TABLEAM=on", "-v", "HIDE_TOAST_COMPRESSION=on"]).stdin(script);
+        // A parallel query of join_hash has not ended on 19rc1.
+        psql.env("PGOPTIONS", "-c statement_timeout=60s");
         psql.env("PGTZ", "America/Los_Angeles").env("PGDATESTYLE", "Postgres, MDY");
         psql.env("PG_ABS_SRCDIR", &folder).env("PG_ABS_BUILDDIR", "/tmp").env("PG_LIBDIR", "/nonexistent");
         psql.env("PG_DLSUFFIX", ".so").stdout(Stdio::null()).stderr(Stdio::null());
@@ -58,7 +61,7 @@ fn dumped(database: &Database<'_>) -> String {
     script.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect()
 }
 
-/// The messages of stock pg_restore, each with what it names.
+/// The server's messages for the statements of stock pg_restore that it refuses.
 fn stock(from: &Database<'_>, into: &Database<'_>) -> Vec<String> {
     let cluster = from.cluster();
     let archive = tempfile::NamedTempFile::new().unwrap();
@@ -66,7 +69,7 @@ fn stock(from: &Database<'_>, into: &Database<'_>) -> Vec<String> {
     let mut restore = cluster.client("pg_restore", "");
     let restored = restore.args(["--dbname", &into.connection_string()]).arg(archive.path()).output().unwrap();
     let messages = String::from_utf8_lossy(&restored.stderr).into_owned();
-    messages.lines().filter(|line| line.contains("error: ")).map(str::to_owned).collect()
+    messages.lines().filter_map(|line| line.split_once("ERROR:  ")).map(|(_, why)| why.to_owned()).collect()
 }
 
 fn come_back(version: Version) {
@@ -89,8 +92,10 @@ fn come_back(version: Version) {
                 run = run.arguments(["--keep-going"]);
             }
             let outcome = run.within(Duration::from_secs(600)).finish();
-            if outcome.code() != Some(0) {
-                failed.push(format!("{format} by {jobs} jobs: {outcome}"));
+            let is_told = |error: &String| outcome.stderr.contains(error.as_str());
+            let code = if refused.is_empty() { 0 } else { exit::DATAERR };
+            if outcome.code() != Some(code) || !refused.iter().all(is_told) {
+                failed.push(format!("{format} by {jobs} jobs: {refused:#?} {outcome}"));
                 continue;
             }
             let found = dumped(&cluster.database(&target));

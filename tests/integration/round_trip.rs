@@ -1,5 +1,5 @@
 //! A database that is backed up, verified and restored is the same as before: in every format, compression and
-//! encryption, with every name, on every version.
+//! encryption, with every name.
 
 use std::sync::OnceLock;
 
@@ -148,31 +148,6 @@ fn each_of_several_recipients_can_restore() {
         run.env("BACKUP_AGE_IDENTITY_FILE", identity).succeeds();
         assert_same(&database, &database.cluster().database(&restored));
     }
-}
-
-fn on_version(version: Version) {
-    if !version.is_covered() {
-        return;
-    }
-    let original = everything::database(Cluster::shared(version), "original");
-    let cellar = Cellar::new(original.cluster());
-    let manifest = cellar.back_up(original.name());
-    let id = manifest["id"].as_str().unwrap();
-    assert!(manifest["server"]["version"].as_str().unwrap().starts_with(&version.0.to_string()), "{manifest:#}");
-    cellar.run(["verify", id]).succeeds();
-    let restored = original.cluster().name_for("restored");
-    cellar.run(["restore", id, "--target-database", &restored]).succeeds();
-    assert_same(&original, &original.cluster().database(&restored));
-}
-
-#[test]
-fn on_postgresql_17() {
-    on_version(Version::V17);
-}
-
-#[test]
-fn on_postgresql_18() {
-    on_version(Version::V18);
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn directory_archives_by_hand() {
 /// The stock programs of each version read the rechunked and compressed archive of that version.
 #[test]
 fn newer_versions_by_hand() {
-    for version in [Version::V17, Version::V18].into_iter().filter(|version| version.is_covered()) {
+    for version in [Version::V17, Version::V19].into_iter().filter(|version| version.is_covered()) {
         let original = everything::database(Cluster::shared(version), "by_hand");
         let cellar = Cellar::new(original.cluster());
         let manifest = cellar.back_up(original.name());

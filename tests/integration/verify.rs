@@ -153,14 +153,12 @@ fn a_flipped_byte_is_found_in_every_kind_of_backup() {
 }
 
 #[test]
-fn every_version_and_format_is_good() {
-    for version in [Version::V15, Version::V17, Version::V18].into_iter().filter(|version| version.is_covered()) {
-        let cluster = Cluster::shared(version);
-        let database = everything::database(cluster, "verify_all");
-        for format in ["custom", "plain", "tar", "directory"] {
-            let kept = Kept::new(Cellar::new(cluster).with("BACKUP_FORMAT", format), &database);
-            kept.is_good("full");
-        }
+fn every_format_is_good() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = everything::database(cluster, "verify_all");
+    for format in ["custom", "plain", "tar", "directory"] {
+        let kept = Kept::new(Cellar::new(cluster).with("BACKUP_FORMAT", format), &database);
+        kept.is_good("full");
     }
 }
 

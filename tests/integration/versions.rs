@@ -2,7 +2,7 @@
 //! back on its own version in every format, and on every newer version; an older version refuses the objects that it
 //! lacks, each by its name.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::common::compare::{self, Contents};
 use crate::common::pgcellar::Run;

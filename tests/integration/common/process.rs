@@ -67,7 +67,7 @@ pub fn attempt(command: &mut Command) -> Result<String, String> {
 
 /// Prints a line whatever becomes of the test: the test harness captures only what `println!` and its like write.
 pub fn say(what: &str) {
-    writeln!(io::stderr(), "{what}").unwrap();
+    io::stderr().write_all(format!("{what}\n").as_bytes()).unwrap();
 }
 
 /// Gives a path to [`UNPRIVILEGED`] when the tests run as root.

@@ -129,7 +129,7 @@ fn a_recipe_stops_at_damage_and_asks_for_the_key() {
 
 #[test]
 fn a_recipe_on_newer_versions() {
-    for version in [Version::V17, Version::V18].into_iter().filter(|version| version.is_covered()) {
+    for version in [Version::V17, Version::V19].into_iter().filter(|version| version.is_covered()) {
         let cluster = Cluster::shared(version);
         let original = everything::database(cluster, "recipe");
         let cellar = Cellar::new(cluster);
