@@ -183,8 +183,8 @@ pub struct NotCompared {
 }
 
 /// What messages say of a table in which OIDs print as names.
-pub const NAMED: &str = "the same rows, which print differently here: as values whose text this major version has changed, or as \
-     numbers of objects that were gone when it was dumped (regclass and its like) and are those of other objects in this database";
+pub const NAMED: &str = "the same rows; numbers of objects that were gone when it was dumped (regclass and its like) are those of \
+     other objects in this database, and show as their names, or this major version has changed the text of a type";
 
 /// Compares a database with the fingerprints of a backup.
 #[must_use]

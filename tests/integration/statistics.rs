@@ -68,7 +68,9 @@ fn they_come_back_and_only_what_lacks_them_is_analyzed() {
         assert!(expected.contains(VALUE));
         // Extended statistics are in dumps since PostgreSQL 19. A refresh gives a materialized view a new, uncounted file.
         let missing = if version == Version::V18 { "labels late pair" } else { "labels late" };
-        for (format, jobs) in [("custom", "1"), ("custom", "2"), ("directory", "2"), ("tar", "1")] {
+        let ways = [("custom", "2"), ("custom", "1"), ("directory", "2"), ("tar", "1")];
+        for (format, jobs) in if version == Version::V18 { &ways[..] } else { &ways[..1] } {
+            let (format, jobs) = (*format, *jobs);
             let cellar = cellar(&database).with("BACKUP_FORMAT", format);
             let manifest = cellar.back_up_for_drill();
             let id = manifest["id"].as_str().unwrap();
@@ -81,9 +83,11 @@ fn they_come_back_and_only_what_lacks_them_is_analyzed() {
             let kept = format!("{kept} ORDER BY 1, 2, 3");
             assert_eq!(found.sql(&kept), database.sql(&kept), "{version:?} {format}");
             assert_eq!(found.sql("SELECT count(*) FROM pg_stats_ext WHERE dependencies IS NOT NULL").trim(), "1");
-            let drill = cellar.run(["drill", "--unisolated", "--json", id]).by_unprivileged_user().succeeds();
-            assert_eq!(drill.json()[0]["result"], "passed", "{version:?} {format}: {drill}");
-            if format == "custom" {
+            if jobs == "2" {
+                let drill = cellar.run(["drill", "--unisolated", "--json", id]).by_unprivileged_user().succeeds();
+                assert_eq!(drill.json()[0]["result"], "passed", "{version:?} {format}: {drill}");
+            }
+            if format == "custom" && jobs == "2" {
                 let shown = cellar.run(["show", id]).succeeds();
                 assert!(shown.stdout.contains("statistics data"), "{shown}");
                 cellar.run(["verify", id, "--against-live", database.name()]).succeeds();

@@ -14,8 +14,8 @@ pub struct TextChange {
 
 /// All changes since PostgreSQL 13.
 pub const TEXT_CHANGES: &[TextChange] = &[
-    // `charout` of src/backend/utils/adt/char.c; release notes of PostgreSQL 16, "Change the I/O of type "char"".
-    TextChange { kind: "char", since: 16, how: "a byte above 127 prints as a backslash and three octal digits" },
+    // `charout` of src/backend/utils/adt/char.c.
+    TextChange { kind: "char", since: 15, how: "a byte above 127 prints as a backslash and three octal digits" },
     // `pg_lsn_out` of src/backend/utils/adt/pg_lsn.c with the `LSN_FORMAT_ARGS` of src/include/access/xlogdefs.h.
     TextChange { kind: "pg_lsn", since: 19, how: "the number after the slash prints with eight digits" },
 ];
@@ -33,7 +33,7 @@ mod tests {
     fn changes_between_versions() {
         let kinds = |dumped, server| between(dumped, server).map(|change| change.kind).collect::<Vec<_>>();
         assert_eq!(kinds(15, 15), [""; 0]);
-        assert_eq!(kinds(15, 18), ["char"]);
+        assert_eq!(kinds(14, 18), ["char"]);
         assert_eq!(kinds(13, 19), ["char", "pg_lsn"]);
         assert_eq!(kinds(16, 19), ["pg_lsn"]);
         assert_eq!(kinds(19, 15), [""; 0], "what an older server prints is not looked into");

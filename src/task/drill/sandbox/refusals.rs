@@ -79,7 +79,7 @@ impl Refusals {
         &self,
         archive: &Arc<Archive>,
         log: &Path,
-        missing: Vec<(u32, String)>,
+        mut missing: Vec<(u32, String)>,
     ) -> Result<(Vec<RefusedObject>, u64)> {
         let (errors, all) = self.skipped.errors();
         let more = all - errors.len() as u64;
@@ -91,14 +91,16 @@ impl Refusals {
         let mut known: HashSet<u32> = HashSet::new();
         let first = errors.iter().filter(|error| error.entry.is_none_or(|id| known.insert(id)));
         let mut refused: Vec<RefusedObject> = first.map(|error| of_error(error, &entries, &states)).collect();
-        let silent = missing.into_iter().filter(|(id, _)| !known.contains(id)).map(|(id, object)| RefusedObject {
+        let mut found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_named = |object: &String| found.iter().any(|one| one.object == *object);
+        missing.retain(|(id, object)| !known.contains(id) && !is_named(object));
+        let silent = missing.into_iter().map(|(id, object)| RefusedObject {
             object,
             message: "is not there after the restore".to_owned(),
             follows: follows(Some(id), &entries),
             ..RefusedObject::default()
         });
         refused.extend(silent);
-        let mut found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
         for one in found.iter_mut().filter(|one| one.sqlstate.is_empty()) {
             one.sqlstate = state_of(&one.message, &states);
         }

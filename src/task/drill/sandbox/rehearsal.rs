@@ -1,6 +1,8 @@
 //! What a rehearsal of an upgrade does beside the restore: it asks the newer server for every role's and database's parameter, and
 //! gathers what it refuses.
 
+use std::sync::Arc;
+
 use crate::error::Result;
 use crate::postgres::archive::TocEntry;
 use crate::postgres::client::{failed, identifier};
@@ -15,8 +17,6 @@ use crate::task::drill::sandbox::failure::{DrillFailure, of_backup};
 use crate::task::drill::sandbox::ground::SandboxRun;
 use crate::task::drill::sandbox::refusals::Refusals;
 use crate::task::drill::sandbox::restore::DrillDatabase;
-
-use std::sync::Arc;
 
 /// First version that deprecates MD5 passwords (release notes of PostgreSQL 18).
 const DEPRECATES_MD5: u32 = 18;
@@ -51,8 +51,11 @@ impl SandboxRun<'_> {
         let row = server.client().query_one(query, &[]).await.map_err(failed("the passwords cannot be counted"))?;
         let roles: i64 = get(&row, 0)?;
         if roles > 0 && self.order.server() >= DEPRECATES_MD5 {
+            let who =
+                if roles == 1 { "1 role has an MD5 password" } else { &format!("{roles} roles have MD5 passwords") };
             notes.push(format!(
-                "{roles} roles have MD5 passwords, which PostgreSQL deprecates since version {DEPRECATES_MD5}: set them again"
+                "{who}, which PostgreSQL deprecates since version {DEPRECATES_MD5}: set it again with password_encryption = \
+                 'scram-sha-256'"
             ));
         }
         Ok(())

@@ -409,7 +409,7 @@ async fn refresh_all(
         let said = error.as_db_error().map_or("", DbError::message);
         let outside = OUTSIDE.iter().any(|class| code.starts_with(class)) || is_not_preloaded(said);
         if let Some(refusals) = refusals.filter(|_| !follows && !outside) {
-            refusals.add(format!("the rows of the materialized view {view}"), error);
+            refusals.add(format!("materialized view data {view}"), error);
             refreshed.missing += 1;
             continue;
         }
