@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 # The versions of PostgreSQL that the tests run against. The tests of a missing version fail.
-VERSIONS ?= 13 15 17 18
+VERSIONS ?= 13 15 17 17-extensions 18
 # How many tests run at once: they wait more for servers and time-outs than they compute.
 THREADS = $${RUST_TEST_THREADS:-$$((2 * $$(nproc)))}
 

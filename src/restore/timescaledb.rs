@@ -29,6 +29,12 @@ pub fn version(extensions: &[Extension]) -> Option<String> {
     found.map(|extension| extension.version.clone())
 }
 
+/// The schema of it, if it is among these extensions and known.
+pub fn schema(extensions: &[Extension]) -> Option<&str> {
+    let found = extensions.iter().find(|extension| extension.name == EXTENSION && !extension.schema.is_empty());
+    found.map(|extension| extension.schema.as_str())
+}
+
 /// The same sessions outside of the mode.
 pub fn outside(connection: &Connection) -> Connection {
     let mut connection = connection.clone();
