@@ -171,6 +171,17 @@ const JOB: &str = "CREATE EXTENSION pg_cron; CREATE TABLE ran (at timestamptz); 
      CREATE FUNCTION slow(timestamptz) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.2); RETURN 1; END'; \
      INSERT INTO ran SELECT '2024-01-01' FROM generate_series(1, 20); CREATE INDEX ON ran (slow(at))";
 
+/// pg_cron's default database has the name of one that every server has from its beginning.
+#[test]
+fn pg_cron_in_its_default_database() {
+    let cluster = Cluster::start_configured(Version::V17_EXTENSIONS, &["shared_preload_libraries=pg_cron"]);
+    let database = cluster.database("postgres");
+    database.sql("CREATE EXTENSION pg_cron; SELECT cron.schedule('nightly', '0 3 * * *', 'VACUUM'); CREATE TABLE t AS SELECT 1 AS n");
+    let (cellar, _) = backed_up(&database, "custom");
+    let printed = drill(&cellar).succeeds().json()[0].clone();
+    assert_eq!(printed["result"], "passed", "{printed:#}");
+}
+
 #[test]
 fn jobs_of_pg_cron_do_not_run_before_the_restore_is_complete() {
     let cluster = Cluster::start_configured(

@@ -92,6 +92,7 @@ impl SandboxRun<'_> {
         roles.push(self.order.properties.owner.clone());
         make_missing_roles(&server, roles, &mut notes).await.map_err(of_backup)?;
         let properties = &self.order.properties;
+        drop_own(&mut server, &self.order.database).await?;
         let timescaledb = timescaledb::is_among(&self.order.extensions);
         let in_place = needs_name(&server, &self.order.extensions, &self.order.database, None).await?;
         let options = CreateOptions { in_place, timescaledb, ..CreateOptions::default() };
@@ -296,6 +297,19 @@ impl SandboxRun<'_> {
         };
         Archive::in_folder(&self.ground.spool, order.format, files, contents)
     }
+}
+
+/// Drops the throwaway cluster's own database of this name, which initdb has made.
+async fn drop_own(server: &mut TargetServer, database: &str) -> Result<()> {
+    if server.oid(database).await?.is_none() {
+        return Ok(());
+    }
+    server.leave(database).await?;
+    let name = identifier(database);
+    for sql in [format!("ALTER DATABASE {name} IS_TEMPLATE false"), format!("DROP DATABASE {name} WITH (FORCE)")] {
+        server.client().batch_execute(&sql).await.map_err(failed("the cluster's own database cannot be dropped"))?;
+    }
+    Ok(())
 }
 
 /// The note of a library that is not preloaded, because this host lacks it.
