@@ -42,11 +42,13 @@ pub fn outside(connection: &Connection) -> Connection {
     connection
 }
 
-/// Checks that the server has the version that was backed up: the rows of its catalog fit no other one.
+/// Checks that the server has the version that was backed up, if it is known and TimescaleDB is among these extensions: the rows of
+/// its catalog fit no other one.
 ///
 /// # Errors
 /// `Missing` if it has other versions only.
-pub async fn check_version(server: &TargetServer, version: &str) -> Result<()> {
+pub async fn check_version(server: &TargetServer, extensions: &[String], version: Option<&str>) -> Result<()> {
+    let Some(version) = version.filter(|_| is_among(extensions)) else { return Ok(()) };
     let query = "SELECT coalesce(bool_or(version = $2), true), string_agg(version, ', ') \
          FROM pg_available_extension_versions WHERE name = $1";
     let row = server.client().query_one(query, &[&EXTENSION, &version]).await;

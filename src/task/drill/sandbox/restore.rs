@@ -83,9 +83,9 @@ impl SandboxRun<'_> {
             let names: Vec<&str> = lacking.iter().map(String::as_str).collect();
             return Err(DrillFailure::Here(Error::new(Kind::System, message).hint(install(&names, self.order.major))));
         }
-        if let Some(version) = &self.order.timescaledb {
-            timescaledb::check_version(&server, version).await.map_err(DrillFailure::Here)?;
-        }
+        let version = self.order.timescaledb.as_deref();
+        let checked = timescaledb::check_version(&server, &self.order.extensions, version).await;
+        checked.map_err(DrillFailure::Here)?;
         make_globals(&server, globals).await.map_err(of_backup)?;
         let mut notes: Vec<String> = self.absent.iter().map(|name| not_preloaded(name)).collect();
         let mut roles = properties::roles(&self.order.properties, LeftOut::default())?;
