@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 # The versions of PostgreSQL that the tests run against. The tests of a missing version fail.
-VERSIONS ?= 13 14 15 16 17 18 19
+VERSIONS ?= 13 14 15 16 17 17-extensions 18 19
 # How many tests run at once: they wait more for servers and time-outs than they compute.
 THREADS = $${RUST_TEST_THREADS:-$$((2 * $$(nproc)))}
 

@@ -16,7 +16,7 @@ use crate::postgres::snapshot::Snapshot;
 /// The parameters of this list, and those of extensions in the database that any session can set (PostgreSQL documentation,
 /// "Client Connection Defaults", "Version and Platform Compatibility"). `lc_monetary` is stored with the fingerprints.
 /// Parameters with other prefixes are left out, because they may be secrets of an application, and so are texts of extensions that
-/// are secrets by their names, such as `anon.salt`.
+/// may be secrets by their names, such as `anon.salt` and `postgis.gdal_vsi_options`.
 const SESSION_PARAMETERS: &str = "SELECT s.name, coalesce(o.value, s.setting) FROM pg_settings s \
      LEFT JOIN (SELECT lower(split_part(c, '=', 1)) AS name, substr(c, strpos(c, '=') + 1) AS value \
        FROM pg_db_role_setting r JOIN pg_database d ON d.oid = r.setdatabase, unnest(r.setconfig) c \
@@ -26,7 +26,7 @@ const SESSION_PARAMETERS: &str = "SELECT s.name, coalesce(o.value, s.setting) FR
         'lc_time', 'bytea_output', 'extra_float_digits', 'xmlbinary', 'transform_null_equals', \
         'backslash_quote') \
        OR s.context IN ('user', 'superuser') AND s.source <> 'default' \
-         AND (s.vartype <> 'string' OR lower(s.name) !~ 'pass|secret|salt|token|key|credential|conn|dsn') \
+         AND (s.vartype <> 'string' OR lower(s.name) !~ 'pass|secret|salt|token|key|credential|conn|dsn|options') \
          AND EXISTS (SELECT FROM pg_extension e WHERE e.extname = split_part(s.name, '.', 1)))";
 
 /// What the server preloads, and parameters that its configuration sets: those of libraries that only the server's start or reload

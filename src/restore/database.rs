@@ -154,7 +154,7 @@ impl NewDatabase {
         let client = server.client();
         begin(client).await?;
         self.apply(client, &parameters(&self.name, properties)).await?;
-        for (name, value) in self.held() {
+        for (name, value) in self.worker_guards() {
             let sql = format!("ALTER DATABASE {} SET {name} = {value}", identifier(&self.name));
             client.batch_execute(&sql).await.map_err(failed(&format!("{name} cannot be set for the new database")))?;
         }
@@ -197,7 +197,7 @@ impl NewDatabase {
         let mut all = vec![PropertyStatement { what: "the comment".to_owned(), sql, parameter: false }];
         let sql = format!("ALTER DATABASE {} CONNECTION LIMIT = -1", identifier(name));
         all.push(PropertyStatement { what: "the connection limit".to_owned(), sql, parameter: false });
-        for (parameter, _) in self.held() {
+        for (parameter, _) in self.worker_guards() {
             let sql = format!("ALTER DATABASE {} RESET {parameter}", identifier(name));
             all.push(PropertyStatement { what: format!("the parameter {parameter}"), sql, parameter: false });
             all.extend(parameters(name, properties).into_iter().filter(|own| {
@@ -210,14 +210,19 @@ impl NewDatabase {
 
     async fn rename(&self, server: &mut TargetServer, properties: &DatabaseProperties) -> Result<()> {
         server.revive().await?;
-        let ender = server.another().await?;
+        // All connections may be in use.
+        let ender = server.another().await;
         self.end_sessions(server, "=").await;
         let client = server.client();
         begin(client).await?;
         if !self.options.in_place {
             let sql = format!("ALTER DATABASE {} RENAME TO {}", identifier(&self.name), identifier(&self.target));
             // No other session belongs in it. If one cannot be ended, RENAME fails with it.
-            let (renamed, _) = rename_ending(client.batch_execute(&sql), &ender, &[self.oid]).await;
+            let renaming = client.batch_execute(&sql);
+            let renamed = match &ender {
+                Ok(ender) => rename_ending(renaming, ender, &[self.oid]).await.0,
+                Err(_) => renaming.await,
+            };
             renamed.map_err(|error| match error.code() {
                 Some(code) if *code == SqlState::DUPLICATE_DATABASE => exists(&self.target),
                 _ => failed("the new database cannot be given its name")(error),

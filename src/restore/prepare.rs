@@ -52,9 +52,8 @@ pub async fn prepare<'a>(
         in_place => in_place?,
     };
     let timescaledb = timescaledb::is_among(&needs.extensions);
-    if let (true, Some(version)) = (timescaledb, &archive.expected.timescaledb) {
-        accept_missing(settings, stop.or(timescaledb::check_version(server, version)).await)?;
-    }
+    let version = archive.expected.timescaledb.as_deref();
+    accept_missing(settings, stop.or(timescaledb::check_version(server, &needs.extensions, version)).await)?;
     let no_tablespaces = stop.or(lacks_tablespaces(server, &needs.tablespaces)).await?;
     let lc_monetary = stop.or(lc_monetary(expected.as_ref(), server)).await?;
     let sessions =

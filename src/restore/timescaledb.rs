@@ -29,6 +29,12 @@ pub fn version(extensions: &[Extension]) -> Option<String> {
     found.map(|extension| extension.version.clone())
 }
 
+/// The schema of it, if it is among these extensions and known.
+pub fn schema(extensions: &[Extension]) -> Option<&str> {
+    let found = extensions.iter().find(|extension| extension.name == EXTENSION && !extension.schema.is_empty());
+    found.map(|extension| extension.schema.as_str())
+}
+
 /// The same sessions outside of the mode.
 pub fn outside(connection: &Connection) -> Connection {
     let mut connection = connection.clone();
@@ -36,11 +42,13 @@ pub fn outside(connection: &Connection) -> Connection {
     connection
 }
 
-/// Checks that the server has the version that was backed up: the rows of its catalog fit no other one.
+/// Checks that the server has the version that was backed up, if it is known and TimescaleDB is among these extensions: the rows of
+/// its catalog fit no other one.
 ///
 /// # Errors
 /// `Missing` if it has other versions only.
-pub async fn check_version(server: &TargetServer, version: &str) -> Result<()> {
+pub async fn check_version(server: &TargetServer, extensions: &[String], version: Option<&str>) -> Result<()> {
+    let Some(version) = version.filter(|_| is_among(extensions)) else { return Ok(()) };
     let query = "SELECT coalesce(bool_or(version = $2), true), string_agg(version, ', ') \
          FROM pg_available_extension_versions WHERE name = $1";
     let row = server.client().query_one(query, &[&EXTENSION, &version]).await;

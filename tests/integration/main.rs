@@ -33,6 +33,7 @@ mod drill;
 mod dump_options;
 mod encodings;
 mod event_triggers;
+mod extensions;
 mod fingerprints;
 mod harness;
 mod languages;

@@ -16,7 +16,7 @@ fn with_cron() -> Cluster {
 }
 
 /// Runs SQL that needs a database without sessions: pg_cron's own reconnects by itself.
-fn when_the_scheduler_has_left(cluster: &Cluster, sql: &str) {
+pub fn when_the_scheduler_has_left(cluster: &Cluster, sql: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while let Err(error) = cluster.try_sql("postgres", sql) {
         assert!(Instant::now() < deadline, "{error}");

@@ -1,4 +1,4 @@
-//! Extensions whose library must be preloaded, on a server without it.
+//! Extensions whose library must be preloaded, on a server with it and without it.
 
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
@@ -30,9 +30,10 @@ fn a_missing_preload_library_does_not_fail_the_backup() {
     );
     for format in ["custom", "directory", "plain"] {
         let cellar = backed_up(&database, format);
-        let drill = cellar.run(["drill", "--unisolated", "latest"]).by_unprivileged_user();
-        drill.fails(OSFILE).says("cannot be drilled here").says(REFUSED);
+        let drill = || cellar.run(["drill", "--unisolated", "latest"]).by_unprivileged_user();
+        drill().env("DRILL_PRELOAD", "off").fails(OSFILE).says("cannot be drilled here").says(REFUSED);
         assert_eq!(cellar.list()[0]["drill"], serde_json::Value::Null);
+        drill().succeeds();
         let elsewhere = Cluster::shared(Version::V15);
         let target = elsewhere.name_for("preloaded");
         let restore = cellar.run(["restore", "latest", "--target-database", &target]);
@@ -50,8 +51,10 @@ fn a_view_that_needs_a_preload_library_is_skipped() {
          CREATE MATERIALIZED VIEW slow AS SELECT count(*) FROM pg_stat_statements",
     );
     let cellar = backed_up(&database, "custom");
-    let run = cellar.run(["drill", "--unisolated", "--json", "latest"]).by_unprivileged_user();
-    let printed = run.succeeds().json()[0].clone();
+    let drill = || cellar.run(["drill", "--unisolated", "--json", "latest"]).by_unprivileged_user();
+    let printed = drill().env("DRILL_PRELOAD", "off").succeeds().json()[0].clone();
     assert_eq!(printed["result"], "passed", "{printed:#}");
     assert!(printed["notes"][0].as_str().unwrap().contains(REFUSED), "{printed:#}");
+    let printed = drill().succeeds().json()[0].clone();
+    assert!(printed["result"] == "passed" && printed["notes"].as_array().is_none_or(Vec::is_empty), "{printed:#}");
 }

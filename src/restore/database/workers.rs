@@ -9,12 +9,12 @@ impl NewDatabase {
     /// Parameters of the unfinished database that keep the workers of extensions from working in it. A worker that finds a database
     /// by its name, as pg_cron's does, can read the rows of its jobs, but cannot note that it starts one, and sessions of a job
     /// cannot write. Our own sessions set the parameter for themselves.
-    pub(super) fn held(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+    pub(super) fn worker_guards(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let all = [
             (self.options.in_place, "default_transaction_read_only", "on"),
             (self.options.timescaledb, RESTORING, "on"),
         ];
-        all.into_iter().filter_map(|(is_held, name, value)| is_held.then_some((name, value)))
+        all.into_iter().filter_map(|(is_set, name, value)| is_set.then_some((name, value)))
     }
 
     /// Ends sessions of workers that began before the parameters of a database with the target's name were changed: they connect

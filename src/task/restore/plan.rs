@@ -22,7 +22,7 @@ use crate::restore::globals::roles_first;
 use crate::restore::prepare::accept_missing;
 use crate::restore::server::{Needs, TargetServer};
 use crate::restore::source::RestoreSource;
-use crate::restore::{requirements, selection, staging};
+use crate::restore::{requirements, selection, staging, timescaledb};
 use crate::stdout;
 use crate::stop::Stop;
 
@@ -76,6 +76,8 @@ pub async fn show(settings: &RestoreSettings, source: RestoreSource, target: &st
             programs(&mut plan, &archive, &server).await;
             let extensions = needs(&mut plan, settings, &archive, &server, stop).await;
             plan.keep(stop.or(needs_name(&server, &extensions, target, replaced.as_ref())).await);
+            let version = archive.expected.timescaledb.as_deref();
+            plan.keep(stop.or(timescaledb::check_version(&server, &extensions, version)).await);
             staging(&mut plan, settings, &archive);
         }
         // The server may notice the end of the session late, and the restore must be able to reserve the name at once.

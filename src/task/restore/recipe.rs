@@ -9,12 +9,14 @@ use crate::config::restore::LeftOut;
 use crate::config::{Format, S3Access, startup_options};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
+use crate::postgres::client::identifier;
 use crate::postgres::properties::{PropertyStatement, create_database, parameters, statements};
 use crate::printable::printable;
 use crate::restore::archive::{major, must_have_definitions};
 use crate::restore::details::lacking;
 use crate::restore::parameters::{LASTING, is_parameter};
 use crate::restore::source::RestoreSource;
+use crate::restore::timescaledb;
 use crate::stdout;
 
 #[cfg(test)]
@@ -71,6 +73,7 @@ fn script(manifest: &Manifest, target: &str, bucket: Option<&Bucket<'_>>, left_o
         creation(manifest, target)?,
         sessions(manifest)?,
         contents(manifest, left_out)?,
+        after_timescaledb(manifest),
         properties(manifest, target, left_out)?,
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -201,12 +204,22 @@ fn creation(manifest: &Manifest, target: &str) -> Result<String> {
         "# The database, with what cannot be changed later.\n{PSQL} --dbname=postgres {}",
         here(&format!("{sql};\n"))
     );
-    let parameters = lines(parameters(target, properties));
+    let mut parameters = lines(parameters(target, properties));
+    if timescaledb::schema(&manifest.contents.extensions).is_some() {
+        let _ = writeln!(parameters, "ALTER DATABASE {} SET {} = on;", identifier(target), timescaledb::RESTORING);
+    }
     if !parameters.is_empty() {
         text.push_str("\n# Its settings, by which views, constraints and indexes are computed.\n");
         let _ = write!(text, "{PSQL} --single-transaction --dbname=postgres {}", here(&parameters));
     }
     Ok(text)
+}
+
+/// Leaves TimescaleDB's restoring mode.
+fn after_timescaledb(manifest: &Manifest) -> String {
+    let Some(schema) = timescaledb::schema(&manifest.contents.extensions) else { return String::new() };
+    let sql = here(&format!("SELECT {}.timescaledb_post_restore();\n", identifier(schema)));
+    format!("# TimescaleDB was in its restoring mode.\n{PSQL} --dbname=\"$database\" {sql}")
 }
 
 /// The parameters of the sessions that load.
@@ -321,10 +334,15 @@ fn folder(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
         true => (without_public(manifest, "pg_restore --format=directory --list \"$archive\"", left_out), USE_LIST),
         false => (String::new(), ""),
     };
+    // The tables of its catalog have foreign keys, of which the archive does not tell.
+    let jobs = match timescaledb::schema(&manifest.contents.extensions) {
+        Some(_) => "",
+        None => " --jobs=\"$(nproc)\"",
+    };
     Ok(format!(
         "{ready}\n\
          {listed}{pg_restore} --section=pre-data{by_list} \"$archive\"\n\
-         {pg_restore} --section=data --jobs=\"$(nproc)\" \"$archive\"\n\
+         {pg_restore} --section=data{jobs} \"$archive\"\n\
          {pg_restore} --section=post-data --jobs=\"$(nproc)\" \"$archive\""
     ))
 }

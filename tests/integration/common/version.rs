@@ -25,6 +25,8 @@ impl Version {
     /// Every version that is backed up.
     pub const ALL: [Version; 7] =
         [Version::V13, Version::V14, Version::V15, Version::V16, Version::V17, Version::V18, Version::V19];
+    /// The version of Debian 13, with all packages of extensions.
+    pub const V17_EXTENSIONS: Version = Version(1700);
 
     /// Whether this run covers the version: `PGCELLAR_TEST_PG`, a list of `MAJOR=FOLDER`, narrows a run to the versions
     /// that it names. Without it, every version is covered.
@@ -42,16 +44,21 @@ impl Version {
         match folder {
             Some(folder) if folder.join("postgres").exists() => folder,
             Some(folder) => panic!("no PostgreSQL server in {} (PGCELLAR_TEST_PG names it)", folder.display()),
-            None => panic!("PostgreSQL {} is not here (scripts/tool postgres-{} fetches it)", self.0, self.0),
+            None => panic!("PostgreSQL is not here (scripts/tool postgres-{} fetches it)", self.label()),
         }
     }
 
+    /// Its name in `PGCELLAR_TEST_PG`, and that of the tool that fetches it.
+    fn label(self) -> String {
+        if self == Version::V17_EXTENSIONS { "17-extensions".to_owned() } else { self.0.to_string() }
+    }
+
     fn usual_folders(self) -> [PathBuf; 3] {
-        let wrappers = format!("pgcellar-test/postgres-{}@1/bin", self.0);
+        let wrappers = format!("pgcellar-test/postgres-{}@1/bin", self.label());
         let cache = env::var_os("XDG_CACHE_HOME")
             .map_or_else(|| Path::new(&env::var_os("HOME").unwrap_or_default()).join(".cache"), PathBuf::from);
         [
-            PathBuf::from(format!("/usr/lib/postgresql/{}/bin", self.0)),
+            PathBuf::from(format!("/usr/lib/postgresql/{}/bin", self.label())),
             Path::new("/var/cache").join(&wrappers),
             cache.join(wrappers),
         ]
@@ -62,7 +69,11 @@ fn named_folders() -> Option<Vec<(Version, PathBuf)>> {
     let list = env::var("PGCELLAR_TEST_PG").ok().filter(|list| !list.trim().is_empty())?;
     let folders = list.split_whitespace().map(|entry| {
         let (major, folder) = entry.split_once('=').expect("PGCELLAR_TEST_PG is a list of MAJOR=FOLDER");
-        (Version(major.parse().expect("a major version in PGCELLAR_TEST_PG")), PathBuf::from(folder))
+        let version = match major {
+            "17-extensions" => Version::V17_EXTENSIONS,
+            major => Version(major.parse().expect("a major version in PGCELLAR_TEST_PG")),
+        };
+        (version, PathBuf::from(folder))
     });
     Some(folders.collect())
 }

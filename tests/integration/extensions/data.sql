@@ -35,8 +35,8 @@ CREATE INDEX ON embeddings USING ivfflat (v vector_cosine_ops) WITH (lists = 2);
 CREATE SCHEMA partman;
 CREATE EXTENSION pg_partman SCHEMA partman;
 CREATE TABLE events (at timestamptz NOT NULL, what text) PARTITION BY RANGE (at);
-SELECT partman.create_parent('public.events', 'at', '1 day', p_start_partition => '2024-01-01', p_template_table => NULL);
-INSERT INTO events SELECT '2024-01-01'::timestamptz + n * interval '6 hours', md5(n::text) FROM generate_series(0, 40) n;
+SELECT partman.create_parent('public.events', 'at', '1 year', p_start_partition => '2024-01-01', p_template_table => NULL);
+INSERT INTO events SELECT '2024-01-01'::timestamptz + n * interval '20 days', md5(n::text) FROM generate_series(0, 40) n;
 
 CREATE EXTENSION hypopg;
 CREATE EXTENSION hll;
@@ -47,20 +47,6 @@ CREATE EXTENSION ip4r;
 CREATE TABLE networks (a ip4, r ip4r, b ip6, s ip6r, e ipaddress, f iprange);
 INSERT INTO networks SELECT ('10.0.0.' || n)::ip4, ('10.0.' || n || '.0/24')::ip4r, '2001:db8::1', '2001:db8::/32', '10.1.2.3', ('10.0.0.0-10.0.0.' || n)::iprange FROM generate_series(1, 20) n;
 CREATE INDEX ON networks USING gist (r);
-
-CREATE EXTENSION btree_gist;
-CREATE EXTENSION periods;
-CREATE TABLE contracts (id int, f date NOT NULL, t date NOT NULL);
-SELECT periods.add_period('contracts', 'validity', 'f', 't');
-SELECT periods.add_unique_key('contracts', ARRAY['id'], 'validity');
-SELECT periods.add_system_time_period('contracts');
-SELECT periods.add_system_versioning('contracts');
-CREATE TABLE invoices (id int, contract int, f date NOT NULL, t date NOT NULL);
-SELECT periods.add_period('invoices', 'validity', 'f', 't');
-SELECT periods.add_foreign_key('invoices', ARRAY['contract'], 'validity', 'contracts_id_validity');
-INSERT INTO contracts (id, f, t) SELECT n, '2024-01-01', '2025-01-01' FROM generate_series(1, 10) n;
-INSERT INTO invoices SELECT n, n, '2024-02-01', '2024-03-01' FROM generate_series(1, 10) n;
-UPDATE contracts SET t = '2026-01-01' WHERE id = 1;
 
 CREATE EXTENSION pgaudit;
 CREATE EXTENSION pg_stat_statements;
@@ -106,8 +92,6 @@ CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.value := 
 CREATE TRIGGER noted BEFORE INSERT ON readings FOR EACH ROW EXECUTE FUNCTION noted();
 CREATE VIEW daily AS SELECT time_bucket('1 day', at) AS day, count(*), sum(value) FROM readings GROUP BY 1;
 CREATE MATERIALIZED VIEW daily_kept AS SELECT * FROM daily;
-CREATE FUNCTION on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM public.readings; END';
-CREATE EVENT TRIGGER on_ddl ON ddl_command_end EXECUTE FUNCTION on_ddl();
 
 CREATE EXTENSION pglogical;
 SELECT pglogical.create_node(node_name := 'cellar', dsn := 'host=/nowhere dbname=cellar password=wine');
@@ -137,3 +121,20 @@ CREATE FUNCTION in_perl(hstore) RETURNS text LANGUAGE plperl TRANSFORM FOR TYPE 
 CREATE FUNCTION in_python(ltree) RETURNS int LANGUAGE plpython3u TRANSFORM FOR TYPE ltree IMMUTABLE AS 'return len(args[0])';
 CREATE INDEX ON contrib (in_python(l));
 CREATE MATERIALIZED VIEW hashed AS SELECT id, in_perl(h), encode(digest(c::text, 'sha256'), 'hex') AS d, unaccent('Gewürz') FROM contrib;
+
+-- Last: its event triggers would run with each statement above.
+CREATE EXTENSION btree_gist;
+CREATE EXTENSION periods;
+CREATE TABLE contracts (id int, f date NOT NULL, t date NOT NULL);
+SELECT periods.add_period('contracts', 'validity', 'f', 't');
+SELECT periods.add_unique_key('contracts', ARRAY['id'], 'validity');
+SELECT periods.add_system_time_period('contracts');
+SELECT periods.add_system_versioning('contracts');
+CREATE TABLE invoices (id int, contract int, f date NOT NULL, t date NOT NULL);
+SELECT periods.add_period('invoices', 'validity', 'f', 't');
+SELECT periods.add_foreign_key('invoices', ARRAY['contract'], 'validity', 'contracts_id_validity');
+INSERT INTO contracts (id, f, t) SELECT n, '2024-01-01', '2025-01-01' FROM generate_series(1, 10) n;
+INSERT INTO invoices SELECT n, n, '2024-02-01', '2024-03-01' FROM generate_series(1, 10) n;
+UPDATE contracts SET t = '2026-01-01' WHERE id = 1;
+CREATE FUNCTION on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM public.readings; END';
+CREATE EVENT TRIGGER on_ddl ON ddl_command_end EXECUTE FUNCTION on_ddl();

@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use crate::postgres::client::identifier;
 use crate::postgres::values::ValueKind;
-use crate::restore::rows::ColumnValue;
 use crate::restore::rows::print::insert;
 use crate::restore::rows::{ArchivedColumn, ArchivedTable, ColumnValue};
 

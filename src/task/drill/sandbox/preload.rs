@@ -56,9 +56,12 @@ pub fn install(names: &[&str], major: u32) -> String {
     let mut packages: Vec<String> = names.iter().map(|name| package(name, major)).collect();
     packages.sort();
     packages.dedup();
-    let packages = packages.join(" ");
-    match Surroundings::here().is_container() {
-        true => format!("build an image of your own from the sandbox's, with the packages that have them: {packages}"),
-        false => format!("install the packages that have them: {packages}"),
+    if Surroundings::here().is_container() {
+        let names: Vec<&str> = packages.iter().filter_map(|package| package.strip_prefix("postgresql-")).collect();
+        return format!(
+            "build the sandbox's image with the packages that have them: PG_SERVER='{major} {}'",
+            names.join(" ")
+        );
     }
+    format!("install the packages that have them: {}", packages.join(" "))
 }

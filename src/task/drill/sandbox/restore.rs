@@ -87,8 +87,10 @@ impl SandboxRun<'_> {
             let hint = install(&names, self.order.server());
             return Err(DrillFailure::Here(Error::new(Kind::System, message).hint(hint)));
         }
-        if let (Some(version), None) = (&self.order.timescaledb, self.refusals) {
-            timescaledb::check_version(&server, version).await.map_err(DrillFailure::Here)?;
+        if self.refusals.is_none() {
+            let version = self.order.timescaledb.as_deref();
+            let checked = timescaledb::check_version(&server, &self.order.extensions, version).await;
+            checked.map_err(DrillFailure::Here)?;
         }
         let mut notes: Vec<String> = self.absent.iter().map(|name| not_preloaded(name)).collect();
         match (self.refusals, make_globals(&server, globals).await) {
@@ -106,10 +108,11 @@ impl SandboxRun<'_> {
         roles.push(self.order.properties.owner.clone());
         make_missing_roles(&server, roles, &mut notes).await.map_err(of_backup)?;
         let properties = &self.order.properties;
-        // Values of regdatabase name databases, and that of the backup must be there when the rows are loaded.
-        let in_place = server.existing(&self.order.database).await?.is_none();
+        drop_own(&mut server, &self.order.database).await?;
         let timescaledb = timescaledb::is_among(&self.order.extensions);
-        let options = CreateOptions { in_place, timescaledb, ..CreateOptions::default() };
+        // Values of regdatabase name databases, and extensions such as pg_cron are made in one database alone: it has its name
+        // from the beginning.
+        let options = CreateOptions { in_place: true, timescaledb, ..CreateOptions::default() };
         let database = NewDatabase::create(&mut server, &self.order.database, properties, options).await;
         let database = database.map_err(|error| match error.kind() {
             // A locale that this host does not have.
@@ -338,6 +341,19 @@ impl SandboxRun<'_> {
         };
         Archive::in_folder(&self.ground.spool, order.format, files, contents)
     }
+}
+
+/// Drops the throwaway cluster's own database of this name, which initdb has made.
+async fn drop_own(server: &mut TargetServer, database: &str) -> Result<()> {
+    if server.oid(database).await?.is_none() {
+        return Ok(());
+    }
+    server.leave(database).await?;
+    let name = identifier(database);
+    for sql in [format!("ALTER DATABASE {name} IS_TEMPLATE false"), format!("DROP DATABASE {name} WITH (FORCE)")] {
+        server.client().batch_execute(&sql).await.map_err(failed("the cluster's own database cannot be dropped"))?;
+    }
+    Ok(())
 }
 
 /// The note of a library that is not preloaded, because this host lacks it.
