@@ -13,7 +13,8 @@ use super::encrypt::{Encryptor, Recipients};
 /// the hash of the stored bytes and `W` share one further thread. [`Sink::finish`] must be called; otherwise the
 /// output is incomplete and its owner must remove it.
 pub struct Sink<W: Write + Send + 'static> {
-    plain: Running,
+    /// None where the stored bytes are the plain ones, which are not hashed twice.
+    plain: Option<Running>,
     compressor: Compressor<Layer<W>>,
 }
 
@@ -45,7 +46,8 @@ impl<W: Write + Send + 'static> Sink<W> {
             None => Layer::Open(stored),
             Some(recipients) => Layer::Sealed(recipients.encrypt(stored)?),
         };
-        Ok(Self { plain: Running::new(), compressor: Compressor::new(method, level, threads, layer)? })
+        let plain = (method != Method::None || recipients.is_some()).then(Running::new);
+        Ok(Self { plain, compressor: Compressor::new(method, level, threads, layer)? })
     }
 
     /// Writes the rest, and returns the output with both digests.
@@ -58,14 +60,16 @@ impl<W: Write + Send + 'static> Sink<W> {
             Layer::Sealed(encryptor) => encryptor.finish()?,
         };
         let (inner, stored) = stored.finish();
-        Ok(Finished { inner, plain: self.plain.digest(), stored })
+        Ok(Finished { inner, plain: self.plain.map_or(stored, |plain| plain.digest()), stored })
     }
 }
 
 impl<W: Write + Send + 'static> Write for Sink<W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let taken = self.compressor.write(data)?;
-        self.plain.update(data.get(..taken).unwrap_or(data));
+        if let Some(plain) = &mut self.plain {
+            plain.update(data.get(..taken).unwrap_or(data));
+        }
         Ok(taken)
     }
 

@@ -1,6 +1,6 @@
 //! The tables of a dump that are worth and safe to be read in ranges.
 
-use tokio_postgres::{Client, Row};
+use tokio_postgres::Client;
 
 use crate::error::Result;
 use crate::postgres::archive::DataEntry;
@@ -61,11 +61,12 @@ pub async fn find(
     found.sort_unstable_by_key(|(place, ..)| *place);
     let columns: Vec<&[u8]> = found.iter().map(|(_, (_, columns), _)| *columns).collect();
     let columns = as_text(client, &columns, encoding).await?;
-    let table = |((_, (entry, _), row), columns): (&(usize, &(&DataEntry, &[u8]), &Row), String)| {
+    let mut split = Vec::with_capacity(found.len());
+    for ((_, (entry, _), row), columns) in found.into_iter().zip(columns) {
         let size = |column| get::<i64>(row, column).map(|size| u64::try_from(size).unwrap_or_default());
-        Ok(SplitTable::new(entry.dump_id, get(row, 1)?, columns, size(2)?, size(3)?, size(4)?))
-    };
-    found.iter().zip(columns).map(table).collect()
+        split.push(SplitTable::new(entry.dump_id, get(row, 1)?, columns, size(2)?, size(3)?, size(4)?));
+    }
+    Ok(split)
 }
 
 /// Texts of the dump, converted to that of the session.
