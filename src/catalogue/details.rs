@@ -163,6 +163,7 @@ mod tests {
         for secret in [
             "\"--exclude-table-data=log\"",
             "pg_trgm",
+            "pg_cron",
             "\"postgres\"",
             "\"shop\"",
             "&a < g",

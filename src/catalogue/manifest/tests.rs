@@ -45,7 +45,7 @@ fn documented(heading: &str) -> BTreeSet<String> {
 fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     match value {
         // Names of parameters, which are no fields.
-        Value::Object(_) if path == "properties.session_parameters" => {}
+        Value::Object(_) if matches!(path, "properties.session_parameters" | "server.preloaded.settings") => {}
         Value::Object(object) => {
             for (name, value) in object {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
