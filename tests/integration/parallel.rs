@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use pgcellar::postgres::archive::Rechunker;
 use serde_json::Value;
 
-use crate::common::{Cellar, Cluster, Database};
+use crate::common::{Cellar, Cluster, Database, Version};
 
 mod bytes;
 mod faults;
@@ -82,6 +82,10 @@ fn without_time(mut archive: Vec<u8>) -> Vec<u8> {
 /// What stock pg_dump writes, with the chunks of a backup.
 fn stock(database: &Database<'_>, options: &[&str]) -> Vec<u8> {
     let mut pg_dump = database.cluster().client("pg_dump", database.name());
+    // A backup has the planner's statistics from the first pg_dump on that knows them.
+    if database.cluster().version() >= Version::V18 {
+        pg_dump.arg("--statistics");
+    }
     pg_dump.env("PGOPTIONS", "-c TimeZone=UTC -c bytea_output=hex -c quote_all_identifiers=off");
     let output = pg_dump.args(["--format=custom", "--compress=0"]).args(options).output().unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -21,20 +21,23 @@ const STATISTICS: &str = "SELECT tablename, attname, inherited, null_frac, n_dis
 const ANALYZED: &str =
     "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_stat_user_tables WHERE analyze_count > 0";
 
+/// Not analyzed by autovacuum, before a restore can.
+const MANUAL: &str = "WITH (autovacuum_enabled = false)";
+
 fn original(cluster: &Cluster, purpose: &str) -> Database<'static> {
     let cluster = Cluster::shared(cluster.version());
     let database = cluster.create(purpose);
     database.sql(&format!(
-        "CREATE TABLE wine (id int PRIMARY KEY, label text, cask int, shout text GENERATED ALWAYS AS (upper(label)) STORED); \
+        "CREATE TABLE wine (id int PRIMARY KEY, label text, cask int, shout text GENERATED ALWAYS AS (upper(label)) STORED) {MANUAL}; \
          INSERT INTO wine SELECT n, '{VALUE}' || n % 20, n % 7 FROM generate_series(1, 2000) n; \
          CREATE INDEX ON wine (lower(label)); \
          CREATE TABLE cellar (cask int) PARTITION BY RANGE (cask); \
-         CREATE TABLE cellar_1 PARTITION OF cellar FOR VALUES FROM (0) TO (100); \
+         CREATE TABLE cellar_1 PARTITION OF cellar FOR VALUES FROM (0) TO (100) {MANUAL}; \
          INSERT INTO cellar SELECT n % 50 FROM generate_series(1, 500) n; \
-         CREATE TABLE pair (a int, b int); INSERT INTO pair SELECT n, n FROM generate_series(1, 100) n; \
+         CREATE TABLE pair (a int, b int) {MANUAL}; INSERT INTO pair SELECT n, n FROM generate_series(1, 100) n; \
          CREATE STATISTICS related ON a, b FROM pair; \
-         CREATE MATERIALIZED VIEW labels AS SELECT DISTINCT label FROM wine; \
-         ANALYZE; CREATE TABLE late (n int); INSERT INTO late VALUES (1)"
+         CREATE MATERIALIZED VIEW labels {MANUAL} AS SELECT DISTINCT label FROM wine; \
+         ANALYZE; CREATE TABLE late (n int) {MANUAL}; INSERT INTO late VALUES (1)"
     ));
     database
 }
@@ -156,8 +159,9 @@ fn a_table_that_is_selected_has_its_own() {
 #[test]
 fn an_older_server_does_not_get_them() {
     let database = Cluster::shared(Version::V18).create("to_older");
-    database
-        .sql(&format!("CREATE TABLE wine AS SELECT '{VALUE}' || n AS label FROM generate_series(1, 100) n; ANALYZE"));
+    database.sql(&format!(
+        "CREATE TABLE wine {MANUAL} AS SELECT '{VALUE}' || n AS label FROM generate_series(1, 100) n; ANALYZE"
+    ));
     let old = Cluster::shared(Version::V15);
     let cellar = Cellar::new(old).with("PG_BINDIR", Version::V18.bin_dir());
     for (format, name) in [("custom", "older.dump"), ("tar", "older.tar"), ("plain", "older.sql")] {
@@ -175,8 +179,9 @@ fn an_older_server_does_not_get_them() {
 #[test]
 fn refused_ones_are_gathered() {
     let database = Cluster::shared(Version::V18).create("refused_statistics");
-    database
-        .sql(&format!("CREATE TABLE wine AS SELECT '{VALUE}' || n AS label FROM generate_series(1, 100) n; ANALYZE"));
+    database.sql(&format!(
+        "CREATE TABLE wine {MANUAL} AS SELECT '{VALUE}' || n AS label FROM generate_series(1, 100) n; ANALYZE"
+    ));
     let cellar = cellar(&database);
     for (format, name) in [("custom", "refused.dump"), ("plain", "refused.sql")] {
         let path = cellar.scratch().join(name);
