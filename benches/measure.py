@@ -34,7 +34,6 @@ class Measured:
     cpu: float  # seconds, user and system, of the command and of everything it waited for
     peaks: dict  # bytes of resident memory at its highest, by the process's name
     threads: dict  # CPU seconds by "process/thread", as last seen
-    busiest: dict  # CPU seconds of the busiest thread, by the process's name
 
     def largest(self):
         """Name and peak of the process that was largest."""
@@ -80,7 +79,7 @@ def measure(command, **environment):
         if child.returncode != 0:
             complaints.seek(0)
             sys.exit(f"bench: {command} ended with {child.returncode}\n{complaints.read().decode(errors='replace')}")
-    return Measured(wall, usage.ru_utime + usage.ru_stime, looks.peaks(), looks.threads(), looks.busiest())
+    return Measured(wall, usage.ru_utime + usage.ru_stime, looks.peaks(), looks.threads())
 
 
 class Looks:
@@ -120,12 +119,6 @@ class Looks:
         for (_, name), peak in self.peak.items():
             peaks[name] = max(peaks[name], peak)
         return dict(peaks)
-
-    def busiest(self):
-        busiest = defaultdict(float)
-        for name, _, ticks in self.ticks.values():
-            busiest[name] = max(busiest[name], ticks / TICKS)
-        return dict(busiest)
 
     def threads(self):
         threads = defaultdict(float)

@@ -36,9 +36,9 @@ class Measurement:
         """Processor time of the command and the server, in seconds."""
         return self.way.cpu() + median(self.server)
 
-    def busiest(self):
-        """Processor time of the busiest thread of pgcellar, which no further processor makes shorter."""
-        return median(run.busiest["pgcellar"] for run in self.way.runs)
+    def serial(self):
+        """Processor time of pgcellar's threads that read, check and hash the archive, which no further processor makes shorter."""
+        return median(run.threads.get("pgcellar/tokio-rt-worker", 0) for run in self.way.runs)
 
 
 def server_cpu(cluster):
@@ -109,13 +109,13 @@ def measured(floor, all_ways):
 
 
 def computed(floor, parallel):
-    """With so many processors and sessions: the processor time divided among them, but no less than that of the thread that writes
-    the archive. What two processors left idle stays."""
+    """With so many processors and sessions: the processor time divided among them, but no less than that of the threads that
+    write the archive. What two processors left idle stays."""
     cores = len(os.sched_getaffinity(0))
     head = ["computed, not measured", *(f"{number} processors" for number in CORES)]
     rows = []
     for method, measurement in parallel.items():
         idle = max(measurement.way.wall() - measurement.total() / cores, 0)
-        times = [idle + max(measurement.total() / number, measurement.busiest()) for number in CORES]
+        times = [idle + max(measurement.total() / number, measurement.serial()) for number in CORES]
         rows.append([f"`-Z {method}`", *(f"{seconds(time)} ({time / floor.way.wall():.2f})" for time in times)])
     return head, rows

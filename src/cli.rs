@@ -84,7 +84,7 @@ pub struct Cli {
     pub named: Option<NamedInstance>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 64 usage, 65 bad data, 66 no such backup or database, 69 server unreachable, \
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 differences (diff --exit-code), 64 usage, 65 bad data, 66 no such backup or database, 69 server unreachable, \
     70 a fault in pgcellar, 71 system, 72 no drill possible here, 73 cannot write, 75 locked or interrupted (try again), 77 not permitted, 78 configuration.\n\
     Secrets have no flag: DB_PASSWORD, or DB_PASSWORD_FILE, or the systemd credential db-password; SMTP_PASS alike.";
 

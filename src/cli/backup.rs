@@ -36,7 +36,7 @@ pub struct BackupArgs {
     /// of large tables for the custom format [default: auto for the directory format, 1 for the custom format]
     #[arg(short, long, env = "BACKUP_JOBS", hide_env_values = true)]
     pub jobs: Option<String>,
-    /// Least size of a table whose parts are read in parallel for the custom format
+    /// Minimum size of a table whose parts are read in parallel for the custom format
     #[arg(long, env = "BACKUP_SPLIT_SIZE", hide_env_values = true, value_name = "SIZE", default_value = "64M")]
     pub split_size: String,
     /// Who can decrypt.

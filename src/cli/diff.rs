@@ -14,10 +14,10 @@ use crate::cli::place::PlaceArgs;
 pub struct DiffArgs {
     /// Earlier backup: its id, the unique beginning of one, latest, latest~N, the Nth good one before it, or an archive's path
     /// or address s3://BUCKET/KEY [default: latest~1; latest with --against-live]
-    #[arg(value_name = "ID|latest|PATH", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "BEFORE", value_parser = NonEmptyStringValueParser::new())]
     pub before: Option<String>,
     /// Later backup, named likewise [default: latest]
-    #[arg(value_name = "ID|latest|PATH", value_parser = NonEmptyStringValueParser::new(), conflicts_with = "against_live")]
+    #[arg(value_name = "AFTER", value_parser = NonEmptyStringValueParser::new(), conflicts_with = "against_live")]
     pub after: Option<String>,
     /// Only backups of this database
     #[arg(short, long, value_name = "NAME")]
@@ -39,7 +39,7 @@ pub struct DiffArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Exit with 1 if there are differences, and with 0 if there are none, as git diff does
+    /// Exit with 1 if there are differences and with 0 if there are none, as git diff does; failures exit with 64 or more
     #[arg(long)]
     pub exit_code: bool,
     /// With --against-live: read this many tables, or parts of a large one, in parallel [default: 1]

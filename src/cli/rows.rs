@@ -16,7 +16,8 @@ pub struct RowsArgs {
     /// partitions
     #[arg(value_name = "TABLE", value_parser = NonEmptyStringValueParser::new())]
     pub table: String,
-    /// Backup's id, the unique beginning of one, latest, or an archive's path or address s3://BUCKET/KEY
+    /// Backup's id, the unique beginning of one, latest, latest~N, the Nth good one before it, or an archive's path or address
+    /// s3://BUCKET/KEY
     #[arg(value_name = "ID|latest|PATH", value_parser = NonEmptyStringValueParser::new(), default_value = "latest")]
     pub id: String,
     /// Only backups of this database

@@ -29,7 +29,7 @@ pub struct BackupSettings {
     pub level: Option<i32>,
     /// Number of sessions that read rows in parallel, of the directory and the custom format.
     pub jobs: NonZeroUsize,
-    /// Least size of a table that several sessions read for a custom archive, in bytes.
+    /// Minimum size of a table that several sessions read for a custom archive, in bytes.
     pub split_size: u64,
     /// Who can decrypt; none without encryption.
     pub recipients: Option<Arc<Recipients>>,
