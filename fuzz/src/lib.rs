@@ -22,5 +22,6 @@ pub mod pipeline {
 #[path = "../../src/postgres"]
 pub mod postgres {
     pub mod archive;
+    pub mod copy_text;
     pub mod script;
 }
