@@ -33,7 +33,7 @@ use pipe::Pipe;
 use queue::{ReadQueue, Transport};
 pub use sequences::Positions;
 use session::Sessions;
-pub use session::{Query, set_up};
+pub use session::{Query, set_up_exactly};
 
 /// Reads everything in a database that the fingerprints cover, in one snapshot. The future can be dropped at any time.
 ///

@@ -64,7 +64,7 @@ pub async fn find(
     let mut split = Vec::with_capacity(found.len());
     for ((_, (entry, _), row), columns) in found.into_iter().zip(columns) {
         let size = |column| get::<i64>(row, column).map(|size| u64::try_from(size).unwrap_or_default());
-        split.push(SplitTable::new(entry.dump_id, get(row, 1)?, columns, size(2)?, size(3)?, size(4)?));
+        split.push(SplitTable::new(entry, get(row, 1)?, columns, size(2)?, size(3)?, size(4)?));
     }
     Ok(split)
 }

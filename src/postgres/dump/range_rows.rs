@@ -30,8 +30,11 @@ impl RowSource for RangeRows {
     fn rows(&mut self, dump_id: u32, write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let Deliveries { order, sessions, ranges } = &mut self.deliveries;
         for _ in 0..ranges.get(&dump_id).copied().unwrap_or_default() {
-            let next = order.blocking_recv().and_then(|number| sessions.get_mut(number));
-            let session = next.ok_or_else(ended)?;
+            let (table, number) = order.blocking_recv().ok_or_else(ended)?;
+            if table != dump_id {
+                return Err(Error::new(Kind::Internal, "the rows of another table are next").into());
+            }
+            let session = sessions.get_mut(number).ok_or_else(ended)?;
             range(session, &mut |bytes| {
                 self.moved.add(bytes.len() as u64);
                 write(bytes)

@@ -13,13 +13,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_postgres::Client;
 
 use crate::config::Connection;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::postgres::archive::DataEntry;
 use crate::postgres::client::{connect_for_copy, failed, literal};
+use crate::postgres::columns::get;
 use crate::postgres::copy_output::{CopyMessage, CopyOutput};
 use crate::postgres::dump::candidates;
 use crate::postgres::dump::split_table::SplitTable;
-use crate::postgres::live::set_up;
+use crate::postgres::live::set_up_exactly;
 use crate::stop::Stop;
 
 /// Bytes that a session may have read before they are written.
@@ -40,6 +41,11 @@ const BY_RANGE: &str = "SET enable_tidscan = on; SET enable_seqscan = off; SET j
 
 /// Has the server end the session soon after this process has ended, also while it waits for a lock.
 const CHECK_CLIENT: &str = "SET client_connection_check_interval = '1s'";
+
+/// Number of the tables with the OIDs of `$1` that still have the file of the snapshot. `TRUNCATE` and statements that rewrite a table
+/// give it another one, which lacks rows of the snapshot or has them elsewhere.
+const KEPT: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_class c \
+     WHERE c.oid = ANY ($1) AND c.relfilenode = pg_catalog.pg_relation_filenode(c.oid)";
 
 /// How sessions are made that read like pg_dump.
 #[derive(Clone, Debug)]
@@ -68,8 +74,8 @@ pub struct RangeReaders {
 /// What the sessions deliver, for the thread that writes it.
 #[derive(Debug)]
 pub struct Deliveries {
-    /// Which session reads the next range, in the order of the ranges.
-    pub order: UnboundedReceiver<usize>,
+    /// The dump id of the table of the next range and the session that reads it, in the order of the ranges.
+    pub order: UnboundedReceiver<(u32, usize)>,
     /// What each session delivers.
     pub sessions: Vec<UnboundedReceiver<CopyMessage>>,
     /// Number of ranges by the dump ids of the tables.
@@ -151,7 +157,7 @@ impl ReaderAccess {
     /// Opens a session in the snapshot.
     async fn open(&self, output: &CopyOutput) -> Result<Client> {
         let client = connect_for_copy(&self.connection, &self.database, output).await?;
-        let client = set_up(client, &self.settings).await?;
+        let client = set_up_exactly(client, &self.settings).await?;
         // Not every system of a server can tell that a client is gone.
         drop(client.batch_execute(CHECK_CLIENT).await);
         let begin = format!(
@@ -170,6 +176,17 @@ async fn lock(client: &Client, tables: &[SplitTable]) -> Result<()> {
     client.batch_execute(&lock).await.map_err(failed("a table cannot be locked at once"))
 }
 
+/// Fails if one of the tables, which are locked, was emptied or rewritten when no session had a lock.
+async fn must_be_kept(client: &Client, tables: &[SplitTable]) -> Result<()> {
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+    let row = client.query_one(KEPT, &[&oids]).await.map_err(failed("the tables cannot be looked up"))?;
+    if usize::try_from(get::<i64>(&row, 0)?) == Ok(tables.len()) {
+        return Ok(());
+    }
+    let message = "a table was emptied or rewritten while the sessions that read it were replaced";
+    Err(Error::new(Kind::Unavailable, message).transient())
+}
+
 /// The ranges of all tables, in the order in which they are written.
 #[derive(Debug)]
 struct RangeQueue {
@@ -177,7 +194,7 @@ struct RangeQueue {
     tables: Arc<[SplitTable]>,
     /// The table and the range that no session has taken.
     next: Mutex<(usize, u64)>,
-    order: UnboundedSender<usize>,
+    order: UnboundedSender<(u32, usize)>,
     stop: Stop,
 }
 
@@ -201,7 +218,7 @@ impl RangeQueue {
         let table = self.tables.get(at)?;
         *next = if range + 1 < table.ranges() { (at, range + 1) } else { (at + 1, 0) };
         // In the order of the ranges, because the lock is held.
-        self.order.send(number).ok()?;
+        self.order.send((table.dump_id, number)).ok()?;
         Some((table, range))
     }
 
@@ -218,6 +235,7 @@ impl RangeQueue {
             tokio::time::sleep(PAUSE).await;
             *client = self.access.open(output).await?;
             lock(client, &self.tables).await?;
+            must_be_kept(client, &self.tables).await?;
             output.send(CopyMessage::Restarted);
         }
         Ok(())

@@ -15,6 +15,8 @@ const RANGE: u64 = 4 << 20;
 pub struct SplitTable {
     /// Dump id of its rows.
     pub dump_id: u32,
+    /// OID of the table.
+    pub oid: u32,
     /// Its name as SQL.
     pub name: String,
     /// The columns of its rows as SQL.
@@ -26,12 +28,12 @@ pub struct SplitTable {
 }
 
 impl SplitTable {
-    /// A table with this many pages of `page` bytes, and large values of so many bytes elsewhere.
-    pub fn new(dump_id: u32, name: String, columns: String, pages: u64, page: u64, large: u64) -> Self {
+    /// The table of an entry with this many pages of `page` bytes, and large values of so many bytes elsewhere.
+    pub fn new(entry: &DataEntry, name: String, columns: String, pages: u64, page: u64, large: u64) -> Self {
         let bytes = pages.saturating_mul(page).saturating_add(large).max(1);
         let share = u128::from(pages) * u128::from(RANGE) / u128::from(bytes);
         let step = u64::try_from(share).unwrap_or(u64::MAX).max(1);
-        SplitTable { dump_id, name, columns, pages, step }
+        SplitTable { dump_id: entry.dump_id, oid: entry.oid, name, columns, pages, step }
     }
 
     /// Number of ranges.
@@ -70,7 +72,18 @@ mod tests {
     use super::*;
 
     fn table(pages: u64, large: u64) -> SplitTable {
-        SplitTable::new(1, "a.b".to_owned(), "x, \"y)\"".to_owned(), pages, 8192, large)
+        SplitTable::new(&entry(), "a.b".to_owned(), "x, \"y)\"".to_owned(), pages, 8192, large)
+    }
+
+    fn entry() -> DataEntry {
+        DataEntry {
+            dump_id: 1,
+            oid: 2,
+            desc: b"TABLE DATA".to_vec(),
+            schema: b"A.b".to_vec(),
+            tag: b"*\"\xff".to_vec(),
+            copy_statement: Vec::new(),
+        }
     }
 
     #[test]
@@ -92,14 +105,6 @@ mod tests {
 
     #[test]
     fn patterns_match_one_name() {
-        let entry = DataEntry {
-            dump_id: 1,
-            oid: 2,
-            desc: b"TABLE DATA".to_vec(),
-            schema: b"A.b".to_vec(),
-            tag: b"*\"\xff".to_vec(),
-            copy_statement: Vec::new(),
-        };
-        assert_eq!(exclusion(&entry).into_vec(), b"--exclude-table-data=\"A.b\".\"*\"\"\xff\"");
+        assert_eq!(exclusion(&entry()).into_vec(), b"--exclude-table-data=\"A.b\".\"*\"\"\xff\"");
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 
 use crate::config::Connection;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::progress::Counter;
-use crate::postgres::client::{connect, connect_patiently, failed, literal, reason};
+use crate::postgres::client::{connect, connect_patiently, failed, literal};
 use crate::postgres::columns::text;
 use crate::postgres::live::names::ENCODING;
 
@@ -153,15 +153,31 @@ pub async fn session(connection: &Connection, database: &str, settings: &BTreeMa
     set_up(connect(connection, database).await?, settings).await
 }
 
-/// Gives a session the settings of a dump.
+/// Gives a session the settings of a dump. One that the server refuses is a warning, because a comparison shows what it changed.
 pub async fn set_up(client: Client, settings: &BTreeMap<String, String>) -> Result<Client> {
-    client.batch_execute(AS_PG_DUMP).await.map_err(failed("the session cannot be set up as pg_dump's"))?;
-    for (name, value) in settings.iter().filter(|(name, _)| *name != ENCODING) {
-        let set = format!("SELECT pg_catalog.set_config({}, {}, false)", literal(name), literal(value));
-        if let Err(error) = client.batch_execute(&set).await {
-            // A locale that this server does not have, which only affects values of the type `money`.
-            log::warn!("{name} cannot be set to '{}' as in the dump: {}", value.escape_debug(), reason(&error));
-        }
+    for error in set(&client, settings).await? {
+        // A locale that this server does not have, which only affects values of the type `money`.
+        log::warn!("{error}");
     }
     Ok(client)
+}
+
+/// The same for a session whose rows are stored.
+///
+/// # Errors
+/// The first setting that the server refuses.
+pub async fn set_up_exactly(client: Client, settings: &BTreeMap<String, String>) -> Result<Client> {
+    set(&client, settings).await?.into_iter().next().map_or(Ok(client), Err)
+}
+
+/// Sets what a dump sets, and returns the errors of the settings that are refused.
+async fn set(client: &Client, settings: &BTreeMap<String, String>) -> Result<Vec<Error>> {
+    client.batch_execute(AS_PG_DUMP).await.map_err(failed("the session cannot be set up as pg_dump's"))?;
+    let mut refused = Vec::new();
+    for (name, value) in settings.iter().filter(|(name, _)| *name != ENCODING) {
+        let set = format!("SELECT pg_catalog.set_config({}, {}, false)", literal(name), literal(value));
+        let what = format!("{name} cannot be set to '{}' as in the dump", value.escape_debug());
+        refused.extend(client.batch_execute(&set).await.map_err(failed(&what)).err());
+    }
+    Ok(refused)
 }

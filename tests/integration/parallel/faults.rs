@@ -150,6 +150,40 @@ fn sessions_that_are_killed_while_they_read() {
     }
 }
 
+/// Between the end of the sessions and their replacement nothing locks the table, and it is emptied. The snapshot then has rows that
+/// nothing can read, and the backup begins anew with another one.
+#[test]
+fn a_table_that_is_emptied_while_its_sessions_are_replaced() {
+    let database = Cluster::shared(Version::V15).create("emptied");
+    database.sql(
+        "CREATE TABLE before AS SELECT repeat('x', 1000) FROM generate_series(1, 1000); \
+         CREATE TABLE toasted (n int, inline text, large text); \
+         ALTER TABLE toasted ALTER inline SET STORAGE PLAIN, ALTER large SET STORAGE EXTERNAL; \
+         INSERT INTO toasted SELECT n, repeat('x', 3000), repeat('y', 900000) FROM generate_series(1, 20) n",
+    );
+    let cellar = raw(&database);
+    let mut session = halted(&database);
+    let mut running = parallel(&cellar).start();
+    running.wait_until("both sessions wait", || database.sql(WAITING) == "2");
+    let locks = "SELECT count(*) FROM pg_locks WHERE relation = 'toasted'::regclass AND mode = 'AccessShareLock'";
+    running.wait_until("pg_dump has ended", || database.sql(locks) == "2");
+    let mut truncate = database.cluster().client("psql", database.name());
+    let mut truncate = truncate.args(["-X", "-q", "-c", "TRUNCATE toasted"]).spawn().unwrap();
+    let queued = "SELECT count(*) FROM pg_locks WHERE relation = 'toasted'::regclass AND NOT granted";
+    running.wait_until("the statement waits", || database.sql(queued) == "1");
+    database.sql(&format!("SELECT pg_terminate_backend(pid) FROM ({}) s", WAITING.replace("count(*)", "pid")));
+    session.sql("ROLLBACK");
+    assert!(truncate.wait().unwrap().success());
+    let outcome = running.wait();
+    assert_eq!(outcome.code(), Some(0), "{outcome}");
+    let outcome =
+        outcome.says("a table was emptied or rewritten while the sessions that read it were replaced: trying again");
+    let (manifest, ours) = made(&cellar, &outcome);
+    assert_eq!(manifest["contents"]["rows"], 1000);
+    same(&ours, &stock(&database, &[]), "the next snapshot");
+    nothing_is_left(&database);
+}
+
 #[test]
 fn a_signal_while_sessions_read() {
     let database = large(Cluster::shared(Version::V15), "signalled");
