@@ -37,8 +37,8 @@ pub mod json;
 const TABLES: &[(&[u8], &str)] =
     &[(b"TABLE", "table"), (b"FOREIGN TABLE", "foreign table"), (b"MATERIALIZED VIEW", "materialized view")];
 
-/// Entries that are no objects, or are shown elsewhere.
-const UNCOUNTED: &[&[u8]] = &[
+/// Entries that are no objects, or are shown and compared in another way.
+pub const NO_OBJECTS: &[&[u8]] = &[
     b"ENCODING",
     b"STDSTRINGS",
     b"SEARCHPATH",
@@ -51,8 +51,6 @@ const UNCOUNTED: &[&[u8]] = &[
     b"BLOBS",
     b"BLOB METADATA",
     b"EXTENSION",
-    b"COMMENT",
-    b"ACL",
 ];
 
 /// The kind of an omission of a table's rows.
@@ -322,7 +320,7 @@ fn count(counts: &mut Counts, entry: &TocEntry<'_>) {
 }
 
 fn add(counts: &mut Counts, desc: &str, schema: &str) {
-    if UNCOUNTED.contains(&desc.as_bytes()) {
+    if NO_OBJECTS.contains(&desc.as_bytes()) || ["COMMENT", "ACL"].contains(&desc) {
         return;
     }
     let schema = match schema {

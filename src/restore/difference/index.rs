@@ -7,25 +7,8 @@ use crate::fingerprint::LongRow;
 use crate::postgres::archive::{TocEntry, read_toc};
 use crate::postgres::table_definition::{ColumnDefinition, RelationName, primary_key, table};
 use crate::restore::archive::{Archive, encoding_of};
-use crate::restore::contents::headings;
+use crate::restore::contents::{NO_OBJECTS, headings};
 use crate::stop::Stop;
-
-/// Entries that are no objects, or are compared in another way.
-const SKIPPED: [&[u8]; 13] = [
-    b"ENCODING",
-    b"STDSTRINGS",
-    b"SEARCHPATH",
-    b"DATABASE",
-    b"DATABASE PROPERTIES",
-    b"TABLE DATA",
-    b"SEQUENCE SET",
-    b"MATERIALIZED VIEW DATA",
-    b"BLOB",
-    b"BLOBS",
-    b"BLOB METADATA",
-    b"EXTENSION",
-    b"STATISTICS DATA",
-];
 
 /// An object's kind, such as `FUNCTION`, its schema, empty for none, and its name.
 pub type ObjectKey = (Vec<u8>, Vec<u8>, Vec<u8>);
@@ -102,7 +85,7 @@ impl ContentsIndex {
             let columns = table(entry.defn.bytes).map(|(_, table)| table.columns).unwrap_or_default();
             let table = DefinedTable { foreign, hash: hash(entry), columns, key: Vec::new() };
             self.tables.insert((schema, name), table);
-        } else if !SKIPPED.contains(&entry.desc.bytes) {
+        } else if is_object(entry.desc.bytes) {
             self.objects.entry((entry.desc.bytes.to_vec(), schema, name)).or_default().push(hash(entry));
         }
     }
@@ -111,7 +94,7 @@ impl ContentsIndex {
         let names = (schema.as_bytes().to_vec(), name.as_bytes().to_vec());
         if let Some(foreign) = is_foreign(kind.as_bytes()) {
             self.tables.insert(names, DefinedTable { foreign, ..DefinedTable::default() });
-        } else if !SKIPPED.contains(&kind.as_bytes()) {
+        } else if is_object(kind.as_bytes()) {
             self.objects.entry((kind.as_bytes().to_vec(), names.0, names.1)).or_default().push(0);
         }
     }
@@ -132,4 +115,9 @@ fn hash(entry: &TocEntry<'_>) -> u128 {
     all.push(b"\0");
     all.push(entry.tablespace.bytes);
     all.digest()
+}
+
+/// Whether entries of this kind are compared by their definitions.
+fn is_object(kind: &[u8]) -> bool {
+    !NO_OBJECTS.contains(&kind) && kind != b"STATISTICS DATA"
 }

@@ -18,6 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::stop::Stop;
 use crate::task::drill::protocol::{DrillOrder, Message};
 
+mod database;
 mod examine;
 mod failure;
 mod folders;

@@ -13,10 +13,10 @@ use crate::restore::completeness::missing_objects;
 use crate::restore::globals::{Globals, decoded};
 use crate::restore::server::{TargetServer, session_in_loaded};
 use crate::task::drill::protocol::Message;
+use crate::task::drill::sandbox::database::DrillDatabase;
 use crate::task::drill::sandbox::failure::{DrillFailure, of_backup};
 use crate::task::drill::sandbox::ground::SandboxRun;
 use crate::task::drill::sandbox::refusals::Refusals;
-use crate::task::drill::sandbox::restore::DrillDatabase;
 
 /// First version that deprecates MD5 passwords (release notes of PostgreSQL 18).
 const DEPRECATES_MD5: u32 = 18;
