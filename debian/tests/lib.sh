@@ -139,9 +139,19 @@ PYTHON
     mail=$(tr -s ' \n' ' ' <<<"$seen")
 }
 
+# arrives FOLDER NUMBER: waits for so many mails, and for the units that send them: a failure during an alert of the same unit
+# starts no second one.
+arrives() {
+    becomes 60 has_mails "$1" "$2"
+    becomes 60 no_alert_runs
+}
+no_alert_runs() {
+    [ -z "$(systemctl list-units --state=activating,deactivating --no-legend 'pgcellar-*-alert@*' 'pgcellar-fallback-*')" ]
+}
+
 # next_mail FOLDER: waits for a mail, which must be the only one, reads it and removes it.
 next_mail() {
-    becomes 60 has_mails "$1" 1
+    arrives "$1" 1
     read_mail "$(find "$1" -name '*.eml' | sort | head -n 1)"
     [ "$(mails "$1")" = 1 ] || fail "$(mails "$1") mails"
     rm "$1"/*.eml
