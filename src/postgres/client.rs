@@ -67,10 +67,10 @@ async fn session_with(
 
 /// Connects to a database that took hours to load: retries for a while if the server has no free connection or is
 /// restarting.
-pub async fn connect_patiently(connection: &Connection, database: &str) -> Result<Client> {
+pub async fn patiently<T>(connect: impl AsyncFn() -> Result<T>) -> Result<T> {
     let begun = Instant::now();
     loop {
-        match connect(connection, database).await {
+        match connect().await {
             Err(error) if error.kind() == Kind::Unavailable && begun.elapsed() < PATIENCE => {
                 log::info!("{}; trying again", error.message());
                 tokio::time::sleep(PAUSE).await;

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
@@ -42,17 +42,37 @@ pub enum CopyMessage {
 pub struct CopyPiece {
     /// The rows.
     pub bytes: Vec<u8>,
+    /// Where the memory goes.
+    free: Arc<FreeBuffers>,
     _room: OwnedSemaphorePermit,
 }
 
+/// Memory of dropped pieces for the next ones: the system would have to clear it for each of them.
+type FreeBuffers = Mutex<Vec<Vec<u8>>>;
+
 impl CopyPiece {
+    fn new(free: &Arc<FreeBuffers>, room: OwnedSemaphorePermit) -> Self {
+        let used = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let bytes = used.unwrap_or_else(|| Vec::with_capacity(PIECE));
+        CopyPiece { bytes, free: Arc::clone(free), _room: room }
+    }
+
     /// A piece for tests.
     #[cfg(test)]
     pub fn of(bytes: &[u8]) -> Self {
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned();
         #[allow(clippy::unwrap_used, reason = "there is one")]
-        let room = room.unwrap();
-        CopyPiece { bytes: bytes.to_owned(), _room: room }
+        let mut piece = CopyPiece::new(&Arc::default(), room.unwrap());
+        piece.bytes.extend_from_slice(bytes);
+        piece
+    }
+}
+
+impl Drop for CopyPiece {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
     }
 }
 
@@ -61,13 +81,15 @@ impl CopyPiece {
 pub struct CopyOutput {
     to: UnboundedSender<CopyMessage>,
     room: Arc<Semaphore>,
+    free: Arc<FreeBuffers>,
 }
 
 impl CopyOutput {
     /// An output that keeps up to this many bytes in memory, and its other end.
     pub fn new(bytes: usize) -> (Self, UnboundedReceiver<CopyMessage>) {
         let (to, from) = unbounded_channel();
-        (CopyOutput { to, room: Arc::new(Semaphore::new((bytes / PIECE).max(2))) }, from)
+        let room = Arc::new(Semaphore::new((bytes / PIECE).max(2)));
+        (CopyOutput { to, room, free: Arc::default() }, from)
     }
 
     /// Delivers a message after all data that were delivered before. The receiver may have stopped.
@@ -216,6 +238,11 @@ impl CopyFilter {
             b'd' => State::Data(length),
             // CopyOutResponse and CopyDone.
             b'H' | b'c' => State::Skip(length),
+            // ErrorResponse: what was not delivered belongs to no statement that succeeds.
+            b'E' => {
+                self.piece = None;
+                State::Pass(HEAD + length)
+            }
             _ => State::Pass(HEAD + length),
         };
         match self.state {
@@ -235,7 +262,7 @@ impl CopyFilter {
             Some(piece) => piece,
             none => {
                 let room = ready!(self.room.poll_acquire(cx)).ok_or_else(closed)?;
-                none.insert(CopyPiece { bytes: Vec::with_capacity(PIECE), _room: room })
+                none.insert(CopyPiece::new(&self.output.free, room))
             }
         };
         let there = self.buffer.get(self.start..self.end).unwrap_or_default();
@@ -302,7 +329,7 @@ mod tests {
             let mut data = Vec::new();
             while let Some(CopyMessage::Data(piece)) = from.recv().await {
                 assert!(piece.bytes.len() <= PIECE);
-                data.extend(piece.bytes);
+                data.extend_from_slice(&piece.bytes);
             }
             data
         });
@@ -332,6 +359,16 @@ mod tests {
             assert_eq!(seen, [&begin[..], &end, &end].concat(), "{step}");
             assert!(delivered == [&data[..], &data].concat(), "{step}");
         }
+    }
+
+    #[tokio::test]
+    async fn rows_of_a_statement_that_fails_are_no_rows_of_the_next() {
+        let [begin, end, done] = [message(b'H', &[0; 5]), message(b'c', b""), message(b'Z', b"I")];
+        let failed = [&begin[..], &message(b'd', b"1\n"), &message(b'E', b"C57014\0\0"), &done].concat();
+        let next = [&begin[..], &message(b'd', b"2\n"), &end, &done].concat();
+        let (seen, delivered) = filtered([&failed[..], &next].concat(), 1 << 20).await;
+        assert_eq!(seen, [&message(b'E', b"C57014\0\0")[..], &done, &done].concat());
+        assert_eq!(delivered, b"2\n");
     }
 
     #[tokio::test]

@@ -32,8 +32,8 @@ pub use object_numbers::Printer;
 use pipe::Pipe;
 use queue::{ReadQueue, Transport};
 pub use sequences::Positions;
-use session::Sessions;
 pub use session::{Query, set_up_exactly};
+use session::{RowSession, Sessions};
 
 /// Reads everything in a database that the fingerprints cover, in one snapshot. The future can be dropped at any time.
 ///
@@ -46,7 +46,7 @@ pub async fn observe(query: &Query<'_>, expected: &Fingerprints) -> Result<Obser
     unlocked.cancel();
     let queue = Arc::new(ReadQueue::plan(sessions.first(), &names, query, (expected, unlocked)).await?);
     sessions.grow(queue.remaining().min(query.jobs.get())).await?;
-    let transports = sessions.all().map(|client| (Arc::clone(client), Transport::InSnapshot)).collect();
+    let transports = sessions.all().map(|session| (Arc::clone(session), Transport::InSnapshot)).collect();
     let tables = all_rows(&queue, transports).await?;
     let (sequences, large_objects) = others(sessions.first(), &names, query, expected).await?;
     Ok(Observed { tables, sequences, large_objects })
@@ -57,7 +57,7 @@ pub async fn observe(query: &Query<'_>, expected: &Fingerprints) -> Result<Obser
 #[derive(Debug)]
 pub struct RowReader {
     queue: Arc<ReadQueue>,
-    transports: Vec<(Arc<Client>, Transport)>,
+    transports: Vec<(Arc<RowSession>, Transport)>,
 }
 
 impl RowReader {
@@ -78,12 +78,12 @@ impl RowReader {
         let queue = Arc::new(plan.await?);
         sessions.grow(queue.remaining().min(query.jobs.get())).await?;
         sessions.limit_lock_waits().await?;
-        let transport = |(number, client)| {
+        let transport = |(number, session)| {
             let transport = match folder {
                 Some(folder) => Transport::Pipe(Pipe::make(folder, number)?),
                 None => Transport::Messages,
             };
-            Ok((Arc::clone(client), transport))
+            Ok((Arc::clone(session), transport))
         };
         let transports = sessions.all().enumerate().map(transport).collect::<Result<Vec<_>>>()?;
         Ok(RowReader { queue, transports })
@@ -104,10 +104,10 @@ pub async fn observe_others(query: &Query<'_>, expected: &Fingerprints) -> Resul
     others(sessions.first(), &Names::new(&expected.settings), query, expected).await
 }
 
-async fn all_rows(queue: &Arc<ReadQueue>, transports: Vec<(Arc<Client>, Transport)>) -> Result<Vec<ObservedRows>> {
+async fn all_rows(queue: &Arc<ReadQueue>, transports: Vec<(Arc<RowSession>, Transport)>) -> Result<Vec<ObservedRows>> {
     let mut readers = JoinSet::new();
-    for (client, transport) in transports {
-        readers.spawn(Arc::clone(queue).run(client, transport));
+    for (session, transport) in transports {
+        readers.spawn(Arc::clone(queue).run(session, transport));
     }
     while let Some(ended) = readers.join_next().await {
         joined(ended)?;

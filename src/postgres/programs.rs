@@ -1,11 +1,13 @@
 //! PostgreSQL's programs: which version to use for a server, and how to start them.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
 
+use futures_util::future::join_all;
 use tokio::process::Command;
 
 use crate::config::{Connection, Host};
@@ -244,8 +246,9 @@ async fn installed(bindir: Option<&Path>, program: &str) -> Installed {
         None => folders(program),
     };
     let mut found = Installed::default();
-    for folder in folders {
-        let version = match version(&folder, program).await {
+    let versions = join_all(folders.iter().map(|folder| version(folder, program))).await;
+    for (folder, version) in folders.into_iter().zip(versions) {
+        let version = match version {
             Ok(version) => version,
             Err(error) => {
                 found.unanswered = Some(error);
@@ -276,6 +279,9 @@ fn folders(program: &str) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     folders.extend(std::env::split_paths(&path).filter(|folder| folder.is_absolute()));
     folders.retain(|folder| folder.join(program).is_file());
+    // Such as /bin, which is /usr/bin on most systems.
+    let mut seen = HashSet::new();
+    folders.retain(|folder| folder.canonicalize().map_or(true, |folder| seen.insert(folder)));
     folders
 }
 

@@ -19,6 +19,10 @@ use crate::postgres::own_encoding::StartupRewrite;
 /// After how long a silent connection is checked.
 pub const KEEPALIVES_IDLE: Duration = Duration::from_secs(60);
 
+/// A server sends 8 KiB at once. To wake up for each of them costs both sides as much as the rest of the way, so a session that
+/// delivers rows pauses after it has read all that had arrived.
+const PAUSE: Duration = Duration::from_micros(200);
+
 /// How a session differs.
 #[derive(Clone, Debug, Default)]
 pub struct SessionChanges {
@@ -35,12 +39,18 @@ impl SessionChanges {
     }
 }
 
-/// A socket of either kind.
+/// A connection to a server.
 #[derive(Debug)]
-pub enum ServerSocket {
-    /// A Unix socket.
+pub struct ServerSocket {
+    socket: Socket,
+    /// Whether it may pause, which blocks the thread.
+    pauses: bool,
+    is_empty: bool,
+}
+
+#[derive(Debug)]
+enum Socket {
     Unix(UnixStream),
-    /// A TCP connection.
     Tcp(TcpStream),
 }
 
@@ -48,47 +58,54 @@ pub enum ServerSocket {
 pub async fn dial(connection: Connection, changes: &SessionChanges) -> io::Result<SessionStream<ServerSocket>> {
     let socket = match connection.host {
         Host::Socket(folder) => {
-            ServerSocket::Unix(UnixStream::connect(folder.join(format!(".s.PGSQL.{}", connection.port))).await?)
+            Socket::Unix(UnixStream::connect(folder.join(format!(".s.PGSQL.{}", connection.port))).await?)
         }
         Host::Name(name) => {
             let socket = TcpStream::connect((name, connection.port)).await?;
             socket.set_nodelay(true)?;
             set_socket_keepalive(&socket, true)?;
             set_tcp_keepidle(&socket, KEEPALIVES_IDLE)?;
-            ServerSocket::Tcp(socket)
+            Socket::Tcp(socket)
         }
     };
-    Ok(SessionStream::over(socket, changes))
+    let pauses = changes.copy.is_some();
+    Ok(SessionStream::over(ServerSocket { socket, pauses, is_empty: false }, changes))
 }
 
 impl AsyncRead for ServerSocket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            ServerSocket::Unix(socket) => Pin::new(socket).poll_read(cx, into),
-            ServerSocket::Tcp(socket) => Pin::new(socket).poll_read(cx, into),
+        let ServerSocket { socket, pauses, is_empty } = self.get_mut();
+        if *pauses && std::mem::take(is_empty) {
+            std::thread::sleep(PAUSE);
         }
+        ready!(match socket {
+            Socket::Unix(socket) => Pin::new(socket).poll_read(cx, into),
+            Socket::Tcp(socket) => Pin::new(socket).poll_read(cx, into),
+        })?;
+        *is_empty = into.remaining() > 0;
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for ServerSocket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            ServerSocket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
-            ServerSocket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+        match &mut self.get_mut().socket {
+            Socket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Socket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            ServerSocket::Unix(socket) => Pin::new(socket).poll_flush(cx),
-            ServerSocket::Tcp(socket) => Pin::new(socket).poll_flush(cx),
+        match &mut self.get_mut().socket {
+            Socket::Unix(socket) => Pin::new(socket).poll_flush(cx),
+            Socket::Tcp(socket) => Pin::new(socket).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            ServerSocket::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
-            ServerSocket::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+        match &mut self.get_mut().socket {
+            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+            Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }
 }

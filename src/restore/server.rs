@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::client::{MAINTENANCE, connect, connect_patiently, failed, identifier};
+use crate::postgres::client::{MAINTENANCE, connect, failed, identifier, patiently};
 use crate::postgres::columns::{get, number, text};
 use crate::postgres::restore_mark::LOCK;
 
@@ -72,7 +72,7 @@ pub async fn session(connection: &Connection, database: &str) -> Result<Client> 
 
 /// As [`session`], in a database that has been loaded.
 pub async fn session_in_loaded(connection: &Connection, database: &str) -> Result<Client> {
-    let client = connect_patiently(connection, database).await?;
+    let client = patiently(|| connect(connection, database)).await?;
     client.batch_execute(SETTINGS).await.map_err(failed("timeouts cannot be switched off"))?;
     Ok(client)
 }

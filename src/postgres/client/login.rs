@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tokio_postgres::config::SslMode as ClientSslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
@@ -128,15 +130,22 @@ where
             let connected = config.connect(tls).await;
             return Ok(connected.map(|(client, driver)| drive(client, driver)));
         };
-        let shown = address.to_string();
-        let failed = |error: String| Error::new(Kind::Unavailable, format!("cannot connect to {shown}: {error}"));
-        let socket = tokio::time::timeout(CONNECT_TIMEOUT, dial(address, &changes)).await;
-        let stream =
-            socket.map_err(|late| failed(late.to_string()))?.map_err(|error| failed(crate::error::reason(&error)))?;
-        let tls = MakeTlsConnect::<ChangedSocket>::make_tls_connect(&mut tls, &host)
-            .map_err(|error| failed(error.into().to_string()))?;
-        let connected = config.connect_raw(stream, SessionTls { tls, changes }).await;
-        Ok(connected.map(|(client, driver)| drive(client, driver)))
+        let pauses = changes.copy.is_some();
+        let session = async move {
+            let shown = address.to_string();
+            let failed = |error: String| Error::new(Kind::Unavailable, format!("cannot connect to {shown}: {error}"));
+            let socket = tokio::time::timeout(CONNECT_TIMEOUT, dial(address, &changes)).await;
+            let stream = socket
+                .map_err(|late| failed(late.to_string()))?
+                .map_err(|error| failed(crate::error::reason(&error)))?;
+            let tls = MakeTlsConnect::<ChangedSocket>::make_tls_connect(&mut tls, &host)
+                .map_err(|error| failed(error.into().to_string()))?;
+            Ok(config.connect_raw(stream, SessionTls { tls, changes }).await)
+        };
+        match pauses {
+            true => on_a_thread(session).await,
+            false => Ok(session.await?.map(|(client, driver)| drive(client, driver))),
+        }
     })
 }
 
@@ -146,10 +155,50 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    tokio::spawn(async move {
-        if let Err(error) = driver.await {
-            log::debug!("the connection to the server ended: {}", reason(&error));
-        }
-    });
+    tokio::spawn(run(driver));
     client
+}
+
+async fn run<S, T>(driver: tokio_postgres::Connection<S, T>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    if let Err(error) = driver.await {
+        log::debug!("the connection to the server ended: {}", reason(&error));
+    }
+}
+
+/// Starts a session on a thread of its own, which may block. The thread ends with the session.
+async fn on_a_thread<S, T>(
+    session: impl Future<
+        Output = Result<std::result::Result<(Client, tokio_postgres::Connection<S, T>), tokio_postgres::Error>>,
+    > + Send
+    + 'static,
+) -> Result<Started>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let cannot = |error| Error::new(Kind::System, format!("cannot start a thread: {error}"));
+    let (to, started) = oneshot::channel();
+    let work = move || {
+        // Without a receiver the client is dropped, which ends the driver.
+        let runtime = match Builder::new_current_thread().enable_io().enable_time().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(to.send(Err(cannot(error)))),
+        };
+        runtime.block_on(async move {
+            match session.await {
+                Ok(Ok((client, driver))) => {
+                    drop(to.send(Ok(Ok(client))));
+                    run(driver).await;
+                }
+                Ok(Err(error)) => drop(to.send(Ok(Err(error)))),
+                Err(error) => drop(to.send(Err(error))),
+            }
+        });
+    };
+    std::thread::Builder::new().name("copy".to_owned()).spawn(work).map_err(cannot)?;
+    started.await.map_err(|_| Error::new(Kind::Internal, "the thread of a session has ended"))?
 }

@@ -17,6 +17,7 @@ use crate::pipeline::Sink;
 use crate::postgres::archive::{DataEntry, Rechunker, Splice, SpliceOrder, Spliced};
 use crate::postgres::dump::range_rows::RangeRows;
 use crate::postgres::dump::stream::{Pieces, Recipe, Stored, broken, sink};
+use crate::postgres::pipe_reader::PipeReader;
 use crate::store::Upload;
 
 const PROGRAM: &str = "pg_dump";
@@ -47,6 +48,8 @@ pub enum WrittenDump {
     Second,
     /// The first, because the second has ended in its table of contents.
     FirstAsSecondEnded,
+    /// The first, because it has ended before the second had its locks: what was changed in between would be missing.
+    FirstAsItEnded,
     /// The first, because the second has other data.
     FirstAsSecondDiffers,
 }
@@ -67,11 +70,15 @@ pub struct PumpSide {
 /// that is written shows whether the output is complete.
 pub fn pump(from: File, recipe: &Recipe, upload: Box<dyn Upload>, moved: &Counter, side: PumpSide) -> Result<Stored> {
     let mut archive = Rechunker::new(sink(recipe, upload)?);
-    let mut pieces = Pieces::new(PROGRAM, from, moved.clone());
+    // What waits in a small pipe keeps the program from ending, with which its locks would end.
+    let mut pieces = Pieces::new(PROGRAM, PipeReader::new(from), moved.clone());
     let rest = front(&mut archive, &mut pieces, side.first, side.contents)?;
     let stopped = |_| Error::new(Kind::TryAgain, "the dump was given up");
     if let Some(second) = side.second.blocking_recv().map_err(stopped)? {
-        let begun = Second::begin(second, &rest.entries, moved);
+        let begun = Second::begin(second, &rest.entries, moved).and_then(|second| match pieces.is_closed() {
+            true => Err(WrittenDump::FirstAsItEnded),
+            false => Ok(second),
+        });
         // The receiver is dropped if the dump is given up.
         let _ = side.written.send(*begun.as_ref().err().unwrap_or(&WrittenDump::Second));
         if let Ok(second) = begun {
@@ -80,6 +87,7 @@ pub fn pump(from: File, recipe: &Recipe, upload: Box<dyn Upload>, moved: &Counte
         }
     }
     archive.write_all(&rest.data).map_err(|error| broken(PROGRAM, &error))?;
+    let mut pieces = pieces.enlarged();
     while let Some(piece) = pieces.next()? {
         archive.write_all(piece).map_err(|error| broken(PROGRAM, &error))?;
     }
@@ -140,7 +148,7 @@ impl Second {
         moved: &Counter,
     ) -> std::result::Result<Self, WrittenDump> {
         let (mut splice, mut data) = (Splice::default(), Vec::new());
-        let mut pieces = Pieces::new(PROGRAM, stdout, moved.clone());
+        let mut pieces = Pieces::new(PROGRAM, PipeReader::new(stdout).enlarged(), moved.clone());
         while !splice.has_contents() {
             let Ok(Some(piece)) = pieces.next() else { return Err(WrittenDump::FirstAsSecondEnded) };
             let taken = splice.front(piece).map_err(|_| WrittenDump::FirstAsSecondDiffers)?;

@@ -15,11 +15,9 @@ use crate::pipeline::encrypt::Recipients;
 use crate::pipeline::{Finished, Sink};
 use crate::postgres::archive::{Malformed, Rechunker, Record, TarReader};
 use crate::postgres::dump::Dumped;
+use crate::postgres::pipe_reader::{PIECE, PipeReader};
 use crate::postgres::script::ScriptScanner;
 use crate::store::Upload;
-
-/// Bytes that are read from a pipe at once: its default capacity (`pipe(7)`).
-const PIECE: usize = 64 << 10;
 
 /// How to store the plain bytes.
 #[derive(Debug)]
@@ -113,7 +111,7 @@ pub fn pump(
 ) -> Result<Stored> {
     let mut observer = Observer::new(format, sink(recipe, upload)?);
     let mut first = Some(first);
-    let mut pieces = Pieces::new(program, from, moved.clone());
+    let mut pieces = Pieces::new(program, PipeReader::new(from).enlarged(), moved.clone());
     while let Some(piece) = pieces.next()? {
         // The receiver may have been dropped.
         let _ = first.take().map(|first| first.send(()));
@@ -134,15 +132,25 @@ pub(super) fn sink(recipe: &Recipe, upload: Box<dyn Upload>) -> Result<Sink<Box<
 /// The output of a program in pieces.
 pub(super) struct Pieces {
     program: &'static str,
-    from: File,
+    from: PipeReader,
     buffer: Vec<u8>,
     moved: Counter,
 }
 
 impl Pieces {
     /// The output, whose bytes are counted.
-    pub fn new(program: &'static str, from: File, moved: Counter) -> Self {
+    pub fn new(program: &'static str, from: PipeReader, moved: Counter) -> Self {
         Pieces { program, from, buffer: vec![0; PIECE], moved }
+    }
+
+    /// The same from a larger pipe.
+    pub fn enlarged(self) -> Self {
+        Pieces { from: self.from.enlarged(), ..self }
+    }
+
+    /// Whether the program has written everything.
+    pub fn is_closed(&self) -> bool {
+        self.from.is_closed()
     }
 
     /// The next piece; none at the end.

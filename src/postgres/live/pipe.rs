@@ -4,26 +4,15 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
 use crate::blocking::joined;
 use crate::error::{Error, Result};
 use crate::fingerprint::Sum;
 use crate::host::progress::Counter;
 use crate::postgres::live::rows::{CopyRows, QueryFailure};
-
-/// Capacity of a pipe in bytes: the default limit for unprivileged users (`/proc/sys/fs/pipe-max-size` of `pipe(7)`).
-const SIZE: usize = 1 << 20;
-
-/// A server writes 4 KiB at once. Waking up for each write costs as much as hashing it, so a reader that got fewer bytes than
-/// this pauses.
-const FEW: usize = 64 << 10;
-
-/// How long it pauses: the server takes longer to fill the pipe.
-const PAUSE: Duration = Duration::from_millis(1);
+use crate::postgres::pipe_reader::{PIECE, PipeReader};
 
 /// A named pipe. Removing it is left to the owner of its folder.
 #[derive(Debug)]
@@ -67,26 +56,18 @@ impl Pipe {
         let both = OpenOptions::new().read(true).write(true).open(&self.0)?;
         let ends = (File::open(&self.0)?, OpenOptions::new().write(true).open(&self.0)?);
         drop(both);
-        // Beyond a user's limit for all pipes this fails, and the pipe keeps its size.
-        fcntl_setpipe_size(&ends.0, SIZE).ok();
         Ok(ends)
     }
 }
 
-fn read(mut from: File, moved: &Counter) -> io::Result<CopyRows> {
-    let (mut rows, mut buffer, mut all) = (CopyRows::default(), vec![0; SIZE / 4], 0);
-    let is_large = fcntl_getpipe_size(&from).is_ok_and(|size| size >= SIZE);
+fn read(from: File, moved: &Counter) -> io::Result<CopyRows> {
+    let (mut from, mut rows, mut buffer) = (PipeReader::new(from).enlarged(), CopyRows::default(), vec![0; PIECE]);
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Ok(rows),
             Ok(length) => {
                 rows.take(buffer.get(..length).unwrap_or_default());
                 moved.add(length as u64);
-                all += length;
-                // Most tables are small and complete by then.
-                if is_large && length < FEW && all > FEW {
-                    std::thread::sleep(PAUSE);
-                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -4,7 +4,6 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::{TryStreamExt, pin_mut};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,7 @@ use crate::postgres::columns::get;
 use crate::postgres::live::names::Names;
 use crate::postgres::live::pipe::Pipe;
 use crate::postgres::live::rows::{CopyRows, QueryFailure};
-use crate::postgres::live::session::{self, Query};
+use crate::postgres::live::session::{self, Query, RowSession};
 use crate::postgres::live::targets::{self, PIECE, TableQuery};
 
 /// Number of pieces after which the locks on their tables are released. A session holds only a few locks at a time: the
@@ -123,13 +122,14 @@ impl ReadQueue {
     }
 
     /// Reads pieces until none is left.
-    pub async fn run(self: Arc<Self>, client: Arc<Client>, transport: Transport) -> Result<()> {
+    pub async fn run(self: Arc<Self>, session: Arc<RowSession>, transport: Transport) -> Result<()> {
+        let client = &session.client;
         for number in 1_usize.. {
-            let Some(piece) = self.next(&client).await? else { return Ok(()) };
+            let Some(piece) = self.next(client).await? else { return Ok(()) };
             if transport.is_in_snapshot() && number.is_multiple_of(LOCKED) {
                 client.batch_execute(session::ROLL_BACK).await.map_err(failed("a transaction cannot be continued"))?;
             }
-            let error = match self.answer(&client, &transport, &piece.statement).await {
+            let error = match self.answer(&session, &transport, &piece.statement).await {
                 Ok(rows) => {
                     self.add(piece.table, &rows);
                     continue;
@@ -193,22 +193,23 @@ impl ReadQueue {
 
     async fn answer(
         &self,
-        client: &Client,
+        session: &RowSession,
         transport: &Transport,
         statement: &TableQuery,
     ) -> std::result::Result<Sum, QueryFailure> {
+        let client = &session.client;
         let copy = |what: &str, to: &str| format!("COPY {what} TO {to} WITH (ENCODING '{}')", self.encoding);
         match (transport, &statement.instead) {
             (Transport::InSnapshot, Some(instead)) if self.count => match count(client, &statement.sql).await {
                 Err(_) => {
                     client.batch_execute(session::ROLL_BACK).await?;
-                    messages(client, &copy(instead, "STDOUT"), &self.moved).await
+                    messages(session, &copy(instead, "STDOUT"), &self.moved).await
                 }
                 counted => counted,
             },
             _ if self.count => count(client, &statement.sql).await,
             (Transport::InSnapshot | Transport::Messages, _) => {
-                messages(client, &copy(&statement.sql, "STDOUT"), &self.moved).await
+                messages(session, &copy(&statement.sql, "STDOUT"), &self.moved).await
             }
             (Transport::Pipe(pipe), _) => {
                 let sql = copy(&statement.sql, &literal(&pipe.path().to_string_lossy()));
@@ -270,14 +271,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn messages(client: &Client, sql: &str, moved: &Counter) -> std::result::Result<Sum, QueryFailure> {
-    let stream = client.copy_out(sql).await?;
-    pin_mut!(stream);
+async fn messages(session: &RowSession, sql: &str, moved: &Counter) -> std::result::Result<Sum, QueryFailure> {
     let mut rows = CopyRows::default();
-    while let Some(piece) = stream.try_next().await? {
-        rows.take(&piece);
+    let take = |piece: &[u8]| {
+        rows.take(piece);
         moved.add(piece.len() as u64);
-    }
+    };
+    session.copy(sql, take).await?;
     rows.finish().ok_or(QueryFailure::CutShort)
 }
 

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
 
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_postgres::Client;
 
 use crate::config::Connection;
 use crate::error::{Error, Result};
 use crate::host::progress::Counter;
-use crate::postgres::client::{connect, connect_patiently, failed, literal};
+use crate::postgres::client::{connect, connect_for_copy, failed, literal, patiently};
 use crate::postgres::columns::text;
+use crate::postgres::copy_output::{CopyMessage, CopyOutput};
 use crate::postgres::live::names::ENCODING;
 
 /// The settings of pg_dump (`setup_connection` in `src/bin/pg_dump/pg_dump.c`), those that our dumps pin, and the timeouts that
@@ -55,6 +59,53 @@ pub struct Query<'a> {
     pub moved: &'a Counter,
 }
 
+/// Bytes of rows that a session may have read before they are hashed.
+const AHEAD: usize = 1 << 20;
+
+/// A session that reads rows.
+#[derive(Debug)]
+pub struct RowSession {
+    /// For statements that return no rows by COPY.
+    pub client: Client,
+    copied: Mutex<UnboundedReceiver<CopyMessage>>,
+}
+
+impl RowSession {
+    /// Connects.
+    async fn connect(connection: &Connection, database: &str) -> Result<Self> {
+        let (output, copied) = CopyOutput::new(AHEAD);
+        let client = connect_for_copy(connection, database, &output).await?;
+        Ok(RowSession { client, copied: Mutex::new(copied) })
+    }
+
+    /// Runs a COPY statement, and passes its rows in pieces of any size.
+    ///
+    /// # Errors
+    /// Those of the statement; pieces that were passed before are then not all.
+    pub async fn copy(&self, sql: &str, mut take: impl FnMut(&[u8])) -> std::result::Result<(), tokio_postgres::Error> {
+        let mut copied = self.copied.lock().await;
+        let mut statement = pin!(self.client.batch_execute(sql));
+        let ended = loop {
+            tokio::select! {
+                biased;
+                Some(message) = copied.recv() => pass(message, &mut take),
+                ended = &mut statement => break ended,
+            }
+        };
+        // A statement ends after all that it has delivered.
+        while let Ok(message) = copied.try_recv() {
+            pass(message, &mut take);
+        }
+        ended
+    }
+}
+
+fn pass(message: CopyMessage, take: &mut impl FnMut(&[u8])) {
+    if let CopyMessage::Data(piece) = message {
+        take(&piece.bytes);
+    }
+}
+
 /// One or more sessions.
 #[derive(Debug)]
 pub struct Sessions<'a> {
@@ -63,21 +114,22 @@ pub struct Sessions<'a> {
     settings: &'a BTreeMap<String, String>,
     /// Whether all of them use the snapshot of the first one.
     in_one_snapshot: bool,
-    first: Arc<Client>,
-    others: Vec<Arc<Client>>,
+    first: Arc<RowSession>,
+    others: Vec<Arc<RowSession>>,
 }
 
 impl<'a> Sessions<'a> {
     /// Connects, with retries if the database was just loaded, and takes a snapshot. `settings` are those of the dump.
     pub async fn in_one_snapshot(query: &Query<'a>, settings: &'a BTreeMap<String, String>) -> Result<Self> {
         let (connection, database) = (query.connection, query.database);
-        let client = match query.loaded {
-            true => connect_patiently(connection, database).await?,
-            false => connect(connection, database).await?,
+        let connect = || RowSession::connect(connection, database);
+        let first = match query.loaded {
+            true => patiently(connect).await?,
+            false => connect().await?,
         };
-        let first = set_up(client, settings).await?;
+        set_up(&first.client, settings).await?;
         let sql = format!("{BEGIN}; SELECT 1; {START}");
-        first.batch_execute(&sql).await.map_err(failed("a transaction cannot be started"))?;
+        first.client.batch_execute(&sql).await.map_err(failed("a transaction cannot be started"))?;
         let first = Arc::new(first);
         Ok(Sessions { connection, database, settings, in_one_snapshot: true, first, others: Vec::new() })
     }
@@ -88,7 +140,9 @@ impl<'a> Sessions<'a> {
         database: &'a str,
         settings: &'a BTreeMap<String, String>,
     ) -> Result<Self> {
-        let first = Arc::new(session(connection, database, settings).await?);
+        let first = RowSession::connect(connection, database).await?;
+        set_up(&first.client, settings).await?;
+        let first = Arc::new(first);
         Ok(Sessions { connection, database, settings, in_one_snapshot: false, first, others: Vec::new() })
     }
 
@@ -98,41 +152,43 @@ impl<'a> Sessions<'a> {
             return Ok(());
         }
         let snapshot = match self.in_one_snapshot {
-            true => Some(export(&self.first).await?),
+            true => Some(export(&self.first.client).await?),
             false => None,
         };
         for _ in 1..number {
-            let client = match session(self.connection, self.database, self.settings).await {
-                Ok(client) => client,
+            let connected = RowSession::connect(self.connection, self.database).await;
+            let other = match connected {
+                Ok(other) => other,
                 Err(error) => {
                     log::warn!("{error}: continuing with fewer connections");
                     return Ok(());
                 }
             };
+            set_up(&other.client, self.settings).await?;
             if let Some(snapshot) = &snapshot {
                 let sql = format!("{BEGIN}; SET TRANSACTION SNAPSHOT {}; {START}", literal(snapshot));
-                client.batch_execute(&sql).await.map_err(failed("the snapshot cannot be shared"))?;
+                other.client.batch_execute(&sql).await.map_err(failed("the snapshot cannot be shared"))?;
             }
-            self.others.push(Arc::new(client));
+            self.others.push(Arc::new(other));
         }
         Ok(())
     }
 
     /// Limits how long the following statements wait for a lock. Those that look up tables before have to wait.
     pub async fn limit_lock_waits(&self) -> Result<()> {
-        for client in self.all() {
-            client.batch_execute(LOCK_TIMEOUT).await.map_err(failed("the session cannot be set up"))?;
+        for session in self.all() {
+            session.client.batch_execute(LOCK_TIMEOUT).await.map_err(failed("the session cannot be set up"))?;
         }
         Ok(())
     }
 
     /// The first session.
-    pub fn first(&self) -> &Arc<Client> {
-        &self.first
+    pub fn first(&self) -> &Client {
+        &self.first.client
     }
 
     /// All sessions.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Client>> {
+    pub fn all(&self) -> impl Iterator<Item = &Arc<RowSession>> {
         std::iter::once(&self.first).chain(&self.others)
     }
 }
@@ -150,16 +206,18 @@ async fn export(client: &Client) -> Result<String> {
 
 /// Connects with the settings of a dump.
 pub async fn session(connection: &Connection, database: &str, settings: &BTreeMap<String, String>) -> Result<Client> {
-    set_up(connect(connection, database).await?, settings).await
+    let client = connect(connection, database).await?;
+    set_up(&client, settings).await?;
+    Ok(client)
 }
 
 /// Gives a session the settings of a dump. One that the server refuses is a warning, because a comparison shows what it changed.
-pub async fn set_up(client: Client, settings: &BTreeMap<String, String>) -> Result<Client> {
-    for error in set(&client, settings).await? {
+async fn set_up(client: &Client, settings: &BTreeMap<String, String>) -> Result<()> {
+    for error in set(client, settings).await? {
         // A locale that this server does not have, which only affects values of the type `money`.
         log::warn!("{error}");
     }
-    Ok(client)
+    Ok(())
 }
 
 /// The same for a session whose rows are stored.

@@ -98,6 +98,35 @@ fn a_statement_between_the_two_dumps() {
     nothing_is_left(&database);
 }
 
+/// Few rows fit into a pipe: the first dump ends, and its locks with it. A table that is emptied then has no rows in its snapshot.
+#[test]
+fn a_first_dump_that_ends_before_the_second_has_locks() {
+    let database = Cluster::shared(Version::V15).create("ended");
+    database.sql(
+        "CREATE TABLE bloated (n int, filler text) WITH (autovacuum_enabled = off);
+         INSERT INTO bloated SELECT n, repeat('x', 200) FROM generate_series(1, 20000) n;
+         DELETE FROM bloated WHERE n % 1000 <> 0; CREATE TABLE few AS SELECT n FROM generate_series(1, 100) n",
+    );
+    let (cellar, theirs) = (raw(&database).with("BACKUP_SPLIT_SIZE", "1M"), stock(&database, &[]));
+    let programs = Programs::of(Version::V15);
+    let (psql, name) = (programs.real().join("psql"), database.name());
+    let sql = |sql: &str| format!("'{}' -X -q -A -t -d {name} -c \"{sql}\"", psql.display());
+    let locked = sql("SELECT count(*) FROM pg_locks WHERE relation = 'few'::regclass");
+    let empty = sql("TRUNCATE few");
+    programs.before(
+        "pg_dump",
+        &format!(
+            "{SECOND} (unset PGOPTIONS; while [ \"$({locked})\" != 0 ]; do :; done; {empty}) >/dev/null 2>&1 ;; esac"
+        ),
+    );
+    let outcome = parallel(&cellar).env("PG_BINDIR", programs.path()).succeeds().says("there are few rows");
+    assert_eq!(database.sql("SELECT count(*) FROM few"), "0");
+    let (manifest, ours) = made(&cellar, &outcome);
+    assert_eq!(manifest["jobs"], Value::Null, "{outcome}");
+    same(&ours, &theirs, "ended");
+    nothing_is_left(&database);
+}
+
 #[test]
 fn a_second_dump_that_fails() {
     let database = large(Cluster::shared(Version::V15), "second");

@@ -156,6 +156,7 @@ async fn choose(
                     Ok(_) => Undivided::Because("a second pg_dump wrote no table of contents".to_owned()),
                     Err(error) => Undivided::Failed(error),
                 }),
+                Ok(WrittenDump::FirstAsItEnded) => Some(Undivided::Because("there are few rows".to_owned())),
                 Ok(_) => Some(Undivided::Because("a second pg_dump wrote other data".to_owned())),
                 Err(_) => None,
             };

@@ -1,0 +1,63 @@
+//! Reads a pipe of a program or a server in large pieces.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
+
+/// Capacity of a pipe in bytes: the default limit for unprivileged users (`/proc/sys/fs/pipe-max-size` of `pipe(7)`).
+const SIZE: usize = 1 << 20;
+
+/// A useful size of a reader's buffer, in bytes.
+pub const PIECE: usize = SIZE / 4;
+
+/// pg_dump and a server write 4 KiB at once. To wake up for each of them costs as much as hashing it, so a reader that got fewer
+/// bytes than this pauses.
+const FEW: usize = 64 << 10;
+
+/// How long it pauses: the writer takes longer to fill the pipe.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// An end of a pipe.
+#[derive(Debug)]
+pub struct PipeReader {
+    from: File,
+    is_large: bool,
+    all: usize,
+}
+
+impl PipeReader {
+    /// A pipe of its own size.
+    pub fn new(from: File) -> Self {
+        PipeReader { from, is_large: false, all: 0 }
+    }
+
+    /// The same with a larger pipe.
+    pub fn enlarged(mut self) -> Self {
+        // Beyond a user's limit for all pipes this fails, and the pipe keeps its size.
+        fcntl_setpipe_size(&self.from, SIZE).ok();
+        self.is_large = fcntl_getpipe_size(&self.from).is_ok_and(|size| size >= SIZE);
+        self
+    }
+
+    /// Whether the writer has closed its end. There may be bytes to read all the same.
+    pub fn is_closed(&self) -> bool {
+        let mut ends = [PollFd::new(&self.from, PollFlags::IN)];
+        poll(&mut ends, Some(&Timespec::default())).is_ok()
+            && ends.iter().any(|end| end.revents().contains(PollFlags::HUP))
+    }
+}
+
+impl Read for PipeReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.from.read(buffer)?;
+        self.all += bytes;
+        // Most streams are short and complete by then.
+        if self.is_large && bytes > 0 && bytes < FEW && self.all > FEW {
+            std::thread::sleep(PAUSE);
+        }
+        Ok(bytes)
+    }
+}
