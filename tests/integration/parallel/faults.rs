@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use super::{large, path, raw, same, stock, without_time};
+use super::large;
 use crate::common::folder_snapshot::FolderSnapshot;
 use crate::common::pgcellar::Outcome;
 use crate::common::process_tree::{are_gone, descendants, wait_until_gone};
 use crate::common::programs::Programs;
 use crate::common::session::Session;
+use crate::common::stock_archive::{path, raw, same, stock, without_time};
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
 /// What pg_dump's second call has.
