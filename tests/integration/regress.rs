@@ -162,7 +162,7 @@ fn tpc_h() {
     script.current_dir(env!("CARGO_MANIFEST_DIR")).args(["-B", "benches/tpch.py", "0.1"]).stdout(Stdio::piped());
     let mut script = script.spawn().unwrap();
     let mut psql = cluster.client("psql", database.name());
-    must(psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1"]).stdin(script.stdout.take().unwrap()));
-    assert!(script.wait().unwrap().success());
+    psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1"]).stdin(script.stdout.take().unwrap());
+    assert!(psql.status().unwrap().success() && script.wait().unwrap().success());
     assert_eq!(split(&database), 8);
 }

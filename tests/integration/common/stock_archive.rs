@@ -4,9 +4,11 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
+use pgcellar::config::dump_options::DumpOptions;
 use pgcellar::postgres::archive::Rechunker;
 use serde_json::Value;
 
+use super::pgcellar::Outcome;
 use super::programs::Programs;
 use super::{Cellar, Database, Version};
 
@@ -47,10 +49,16 @@ pub fn raw(database: &Database<'_>) -> Cellar {
 /// A backup by this many sessions: its manifest, and the archive without its time.
 pub fn backed_up(cellar: &Cellar, jobs: &str) -> (Value, Vec<u8>) {
     let outcome = cellar.run(["backup", "--json", "--jobs", jobs]).succeeds();
-    let manifest = outcome.json()[0].clone();
-    let archive = fs::read(path(cellar, &manifest, "archive")).unwrap();
+    let (manifest, archive) = made(cellar, &outcome);
     // Only so that a test that fails shows why.
     assert_eq!(manifest["jobs"].as_u64().is_some(), jobs != "1", "{outcome}");
+    (manifest, archive)
+}
+
+/// The manifest of a run with `--json`, and the archive without its time.
+pub fn made(cellar: &Cellar, outcome: &Outcome) -> (Value, Vec<u8>) {
+    let manifest = outcome.json()[0].clone();
+    let archive = fs::read(path(cellar, &manifest, "archive")).unwrap();
     (manifest, without_time(archive))
 }
 
@@ -62,7 +70,7 @@ pub fn path(cellar: &Cellar, manifest: &Value, role: &str) -> PathBuf {
 }
 
 /// An archive with a fixed time in its header: seven integers of five bytes behind the compression.
-pub fn without_time(mut archive: Vec<u8>) -> Vec<u8> {
+fn without_time(mut archive: Vec<u8>) -> Vec<u8> {
     let from = if archive[6] < 15 { 16 } else { 12 };
     archive[from..from + 35].fill(0);
     archive
@@ -71,8 +79,11 @@ pub fn without_time(mut archive: Vec<u8>) -> Vec<u8> {
 /// What stock pg_dump writes, with the chunks of a backup.
 pub fn stock(database: &Database<'_>, options: &[&str]) -> Vec<u8> {
     let mut pg_dump = database.cluster().client("pg_dump", database.name());
-    // A backup has the planner's statistics from the first pg_dump on that knows them.
-    if database.cluster().version() >= Version::V18 {
+    // A backup has the planner's statistics from the first pg_dump on that knows them, unless an option leaves rows out.
+    let words: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+    if database.cluster().version() >= Version::V18
+        && DumpOptions::of_words(&words).unwrap().with_statistics().statistics
+    {
         pg_dump.arg("--statistics");
     }
     pg_dump.env("PGOPTIONS", "-c TimeZone=UTC -c bytea_output=hex -c quote_all_identifiers=off");

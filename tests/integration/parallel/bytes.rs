@@ -1,9 +1,12 @@
 //! The bytes of the archive.
 
+use serde_json::Value;
+
 use super::{SPLIT, large};
 use crate::common::programs::Programs;
-use crate::common::stock_archive::{are_stock, backed_up, raw, same, stock};
+use crate::common::stock_archive::{are_stock, backed_up, made, raw, same, stock};
 use crate::common::{Cluster, Version, everything};
+use crate::dump_options::{self, REFUSED, RESTORED};
 use crate::encodings;
 
 fn as_stock(version: Version) {
@@ -79,15 +82,39 @@ fn other_encodings() {
 }
 
 #[test]
-fn options_of_pg_dump() {
-    let database = large(Cluster::shared(Version::V15), "options");
-    for options in [
-        &["--quote-all-identifiers", "--extra-float-digits=1"][..],
-        &["--load-via-partition-root", "--no-owner", "--no-privileges"],
-        &["--data-only", "--exclude-table-data=public.rows"],
-        &["--table=public.r*", "--section=data"],
-        &["--no-blobs", "--no-unlogged-table-data", "--disable-dollar-quoting", "--exclude-schema=information_schema"],
+fn what_one_session_reads() {
+    let old = Cluster::shared(Version::V13).create("old");
+    old.sql("CREATE TABLE wine AS SELECT 1 AS n");
+    let cluster = Cluster::shared(Version::V15);
+    let create = "CREATE TABLE wine AS SELECT 1 AS n";
+    let unknown = encodings::create(cluster, "SQL_ASCII", create.as_bytes());
+    let mule = encodings::create(cluster, "MULE_INTERNAL", create.as_bytes());
+    let empty = cluster.create("empty");
+    empty.sql("CREATE TABLE nothing ()");
+    for (database, why) in [
+        (old, "PostgreSQL 13 cannot read a range of pages alone"),
+        (unknown, "the encoding of the database cannot be converted"),
+        (mule, "the encoding of the database cannot be converted"),
+        (empty, "no table of BACKUP_SPLIT_SIZE or more can be read in parts"),
     ] {
-        are_stock(&database, options);
+        let cellar = raw(&database);
+        let outcome = cellar.run(["backup", "--json", "--jobs", "2"]).succeeds().says("in one session").says(why);
+        let (manifest, ours) = made(&cellar, &outcome);
+        assert_eq!(manifest["jobs"], Value::Null, "{outcome}");
+        same(&ours, &stock(&database, &[]), why);
+    }
+}
+
+/// All options that a backup may have, in the database whose backups with them are restored.
+#[test]
+fn options_of_pg_dump() {
+    let cluster = Cluster::shared(Version::V18);
+    let database = dump_options::original(cluster);
+    for options in RESTORED.iter().chain(REFUSED) {
+        let cellar = raw(&database).with("BACKUP_DUMP_OPTIONS", options.join(" "));
+        let outcome = cellar.run(["backup", "--json", "--jobs", "2"]).succeeds();
+        let (manifest, ours) = made(&cellar, &outcome);
+        assert_eq!(manifest["jobs"].is_u64(), manifest["contents"]["tables"] != 0, "{outcome}");
+        same(&ours, &stock(&database, options), &options.join(" "));
     }
 }

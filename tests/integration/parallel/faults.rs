@@ -1,7 +1,6 @@
 //! What goes wrong while sessions are prepared or read: the rows of the snapshot come all the same, or a clean error, and no session
 //! and no lock is left.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
@@ -9,22 +8,14 @@ use serde_json::Value;
 
 use super::large;
 use crate::common::folder_snapshot::FolderSnapshot;
-use crate::common::pgcellar::Outcome;
 use crate::common::process_tree::{are_gone, descendants, wait_until_gone};
 use crate::common::programs::Programs;
 use crate::common::session::Session;
-use crate::common::stock_archive::{path, raw, same, stock, without_time};
+use crate::common::stock_archive::{made, raw, same, stock};
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
 /// What pg_dump's second call has.
 const SECOND: &str = "case \" $* \" in *--exclude-table-data=*)";
-
-/// The archive that a run has made, and its manifest.
-fn made(cellar: &Cellar, outcome: &Outcome) -> (Value, Vec<u8>) {
-    let manifest = outcome.json()[0].clone();
-    let archive = fs::read(path(cellar, &manifest, "archive")).unwrap();
-    (manifest, without_time(archive))
-}
 
 /// Fails if a session of pgcellar or pg_dump is left.
 #[track_caller]
