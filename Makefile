@@ -86,7 +86,7 @@ test: ## Run every test, against PostgreSQL 13 to 19
 		folder=$$(scripts/tool postgres-$$major) && versions="$$versions $$major=$$folder" || exit; \
 	done && PGCELLAR_TEST_PG="$$versions" RUST_TEST_THREADS="$(THREADS)" $(CARGO) test $(TESTS)
 
-test-regress: ## Restore the databases of PostgreSQL's regression tests (15, 17, 18 and 19), and compare with stock pg_restore
+test-regress: ## Dump and restore the databases of PostgreSQL's regression tests (15, 17, 18 and 19), and compare with stock pg_dump and pg_restore
 	@$(MAKE) --no-print-directory test VERSIONS="15 17 18 19" TESTS="--test integration regress:: -- --ignored --nocapture"
 
 soak: ## Kill runs at random moments (KILLS=1000), or repeat dumps and restores by several jobs and drills (TIMES=50)

@@ -73,17 +73,27 @@ def data(scale):
     return folder
 
 
-def load(cluster, scale):
-    """Makes the database `tpch`, ready to be read: frozen, analyzed, on disk."""
+def script(scale):
+    """What psql runs to fill a database, ready to be read: frozen, analyzed, on disk."""
     rows = data(scale)
-    print(f"bench: loading TPC-H at scale {scale}", file=sys.stderr)
-    cluster.sql("postgres", "CREATE DATABASE tpch")
-    script = ["BEGIN;"]
+    lines = ["BEGIN;"]
     for table, (columns, _) in TABLES.items():
         not_null = ", ".join(f"{column} NOT NULL" for column in columns.split(", "))
-        script.append(f"CREATE TABLE {table} ({not_null});")
-        script.append(f"\\copy {table} FROM '{rows}/{table}.tbl' WITH (DELIMITER '|', FREEZE)")
-    script.append("COMMIT;")
-    script += [f"ALTER TABLE {table} ADD PRIMARY KEY ({key});" for table, (_, key) in TABLES.items()]
-    script.append("VACUUM ANALYZE; CHECKPOINT;")
-    cluster.sql("tpch", "\n".join(script))
+        lines.append(f"CREATE TABLE {table} ({not_null});")
+        lines.append(f"\\copy {table} FROM '{rows}/{table}.tbl' WITH (DELIMITER '|', FREEZE)")
+    lines.append("COMMIT;")
+    lines += [f"ALTER TABLE {table} ADD PRIMARY KEY ({key});" for table, (_, key) in TABLES.items()]
+    lines.append("VACUUM ANALYZE; CHECKPOINT;")
+    return "\n".join(lines)
+
+
+def load(cluster, scale):
+    """Makes the database `tpch`."""
+    fill = script(scale)
+    print(f"bench: loading TPC-H at scale {scale}", file=sys.stderr)
+    cluster.sql("postgres", "CREATE DATABASE tpch")
+    cluster.sql("tpch", fill)
+
+
+if __name__ == "__main__":
+    print(script(sys.argv[1]))

@@ -16,7 +16,7 @@ use crate::common::{Cellar, Cluster, Database, Version, exit};
 const OSFILE: i32 = 72;
 
 /// Combinations of options. Each option of the list is in one of them.
-const RESTORED: &[&[&str]] = &[
+pub const RESTORED: &[&[&str]] = &[
     &[
         "--disable-dollar-quoting",
         "--extra-float-digits=0",
@@ -66,7 +66,7 @@ const RESTORED: &[&[&str]] = &[
 ];
 
 /// Options that leave out the table definitions.
-const REFUSED: &[&[&str]] = &[
+pub const REFUSED: &[&[&str]] = &[
     &["--data-only"],
     &["--no-schema"],
     &["--statistics-only"],
@@ -75,7 +75,8 @@ const REFUSED: &[&[&str]] = &[
     &["--section=post-data", "--section=data"],
 ];
 
-fn original(cluster: &Cluster) -> Database<'_> {
+/// A database with something for each of these options.
+pub fn original(cluster: &Cluster) -> Database<'_> {
     let database = cluster.create("options");
     database.sql(
         "CREATE SCHEMA side; CREATE TABLE side.note AS SELECT 'x' AS text; \

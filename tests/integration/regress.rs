@@ -1,12 +1,13 @@
-//! The databases that PostgreSQL's own regression tests leave: a backup restores them as stock pg_dump and pg_restore do,
-//! byte for byte. `make test-regress` runs this: it takes minutes.
+//! The databases that PostgreSQL's own regression tests leave, and that of TPC-H: an archive of several sessions is stock pg_dump's, and
+//! a backup restores them as stock pg_dump and pg_restore do, byte for byte. `make test-regress` runs this: it takes minutes.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::process::{must, say};
+use crate::common::stock_archive::are_stock;
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
 /// Formats, and the parallel jobs of the restore.
@@ -72,11 +73,25 @@ fn stock(from: &Database<'_>, into: &Database<'_>) -> Vec<String> {
     messages.lines().filter_map(|line| line.split_once("ERROR:  ")).map(|(_, why)| why.to_owned()).collect()
 }
 
+/// Compares archives of several sessions with that of stock pg_dump.
+fn split(database: &Database<'_>) -> usize {
+    let begun = Instant::now();
+    let split = are_stock(database, &[]);
+    let version = database.cluster().version().0;
+    say(&format!(
+        "PostgreSQL {version}: archives with {split} split tables are stock pg_dump's, in {:.0?}",
+        begun.elapsed()
+    ));
+    split
+}
+
 fn come_back(version: Version) {
-    let settings = ["max_prepared_transactions=2", "wal_level=logical", "max_wal_size=1GB"];
+    // Dumps have the planner's statistics since version 18.
+    let settings = ["max_prepared_transactions=2", "wal_level=logical", "max_wal_size=1GB", "autovacuum=off"];
     let cluster = Cluster::start_configured(version, &settings);
     let original = cluster.create_named("regression");
     load(version, &original);
+    assert!(split(&original) > 100);
     let by_stock = cluster.create_named("by_stock");
     let refused = stock(&original, &by_stock);
     say(&format!("PostgreSQL {}: stock pg_restore refuses {} statements", version.0, refused.len()));
@@ -136,4 +151,18 @@ fn the_regression_database_of_18() {
 #[ignore = "make test-regress runs it"]
 fn the_regression_database_of_19() {
     come_back(Version::V19);
+}
+
+#[test]
+#[ignore = "make test-regress runs it"]
+fn tpc_h() {
+    let cluster = Cluster::start_configured(Version::V18, &["autovacuum=off"]);
+    let database = cluster.create_named("tpch");
+    let mut script = Command::new("python3");
+    script.current_dir(env!("CARGO_MANIFEST_DIR")).args(["-B", "benches/tpch.py", "0.1"]).stdout(Stdio::piped());
+    let mut script = script.spawn().unwrap();
+    let mut psql = cluster.client("psql", database.name());
+    psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1"]).stdin(script.stdout.take().unwrap());
+    assert!(psql.status().unwrap().success() && script.wait().unwrap().success());
+    assert_eq!(split(&database), 8);
 }

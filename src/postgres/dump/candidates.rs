@@ -16,7 +16,7 @@ use crate::postgres::dump::split_table::SplitTable;
 /// - A query of a range is planned, and its planner evaluates the constant parts of the expressions of indexes and statistics. A
 ///   function of the table's owner would run with our privileges. Only those that depend on nothing but PostgreSQL's own
 ///   functions, operators and types are allowed: these are pinned and have no entries in `pg_depend`.
-const TABLES: &str = "SELECT w.place, pg_catalog.format('%I.%I', n.nspname, c.relname), s.heap / s.page, s.page, s.large \
+const TABLES: &str = "SELECT w.place, pg_catalog.format('%I.%I', n.nspname, c.relname), s.heap / s.page, s.heap + s.large \
      FROM ROWS FROM (pg_catalog.unnest($1::oid[])) WITH ORDINALITY w(oid, place) \
      JOIN pg_catalog.pg_class c ON c.oid = w.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      JOIN pg_catalog.pg_am a ON a.oid = c.relam \
@@ -40,12 +40,14 @@ const TABLES: &str = "SELECT w.place, pg_catalog.format('%I.%I', n.nspname, c.re
      ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass, 'pg_catalog.pg_type'::regclass)) \
      AND s.heap + s.large >= $2 ORDER BY s.heap + s.large DESC, w.place LIMIT $3";
 
-/// The tables to read in ranges, in the order of the entries. `most` of them, which are the largest.
+/// The tables of at least `least` bytes to read in ranges of `range` bytes, in the order of the entries. `most` of them, which are the
+/// largest.
 pub async fn find(
     client: &Client,
     entries: &[DataEntry],
     encoding: &str,
     least: u64,
+    range: u64,
     most: usize,
 ) -> Result<Vec<SplitTable>> {
     let tables: Vec<(&DataEntry, &[u8])> = entries.iter().filter_map(|entry| Some((entry, entry.columns()?))).collect();
@@ -64,7 +66,7 @@ pub async fn find(
     let mut split = Vec::with_capacity(found.len());
     for ((_, (entry, _), row), columns) in found.into_iter().zip(columns) {
         let size = |column| get::<i64>(row, column).map(|size| u64::try_from(size).unwrap_or_default());
-        split.push(SplitTable::new(entry, get(row, 1)?, columns, size(2)?, size(3)?, size(4)?));
+        split.push(SplitTable::new(entry, get(row, 1)?, columns, size(2)?, size(3)?, range));
     }
     Ok(split)
 }

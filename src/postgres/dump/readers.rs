@@ -19,7 +19,7 @@ use crate::postgres::client::{connect_for_copy, failed, literal};
 use crate::postgres::columns::get;
 use crate::postgres::copy_output::{CopyMessage, CopyOutput};
 use crate::postgres::dump::candidates;
-use crate::postgres::dump::split_table::SplitTable;
+use crate::postgres::dump::split_table::{SplitTable, range_size};
 use crate::postgres::live::set_up_exactly;
 use crate::stop::Stop;
 
@@ -101,7 +101,8 @@ impl RangeReaders {
         let (output, deliveries) = CopyOutput::new(AHEAD);
         let first = access.open(&output).await?;
         let most = (LOCKS / jobs).max(1);
-        let tables = candidates::find(&first, entries, &access.encoding, least, most).await?;
+        let range = range_size(least);
+        let tables = candidates::find(&first, entries, &access.encoding, least, range, most).await?;
         if tables.is_empty() {
             return Ok(None);
         }
@@ -118,7 +119,7 @@ impl RangeReaders {
         // What changed before the locks is left to pg_dump.
         let chosen: Vec<DataEntry> =
             entries.iter().filter(|entry| tables.iter().any(|table| table.dump_id == entry.dump_id)).cloned().collect();
-        let tables = candidates::find(&first, &chosen, &access.encoding, 0, most).await?;
+        let tables = candidates::find(&first, &chosen, &access.encoding, 0, range, most).await?;
         let sessions = std::iter::once((first, output, deliveries)).chain(others);
         let (sessions, deliveries) = sessions.map(|(client, output, from)| ((client, output), from)).unzip();
         Ok((!tables.is_empty()).then_some(RangeReaders { access, tables: tables.into(), sessions, deliveries }))

@@ -6,9 +6,15 @@ use std::os::unix::ffi::OsStringExt;
 use crate::postgres::archive::DataEntry;
 use crate::postgres::client::literal;
 
-/// Bytes of a range on the server's disk, large values included: enough that a statement costs nothing beside its rows, and few
+/// Most bytes of a range on the server's disk, large values included: enough that a statement costs nothing beside its rows, and few
 /// enough that all sessions are busy until the end of a table.
 const RANGE: u64 = 4 << 20;
+
+/// Bytes of a range where tables of at least `least` bytes are split, so that a larger table has several. Without a least size a range
+/// stays large, because a statement for each page would make a backup many times slower.
+pub fn range_size(least: u64) -> u64 {
+    if least == 0 { RANGE } else { RANGE.min(least) }
+}
 
 /// A table whose rows several sessions read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +34,9 @@ pub struct SplitTable {
 }
 
 impl SplitTable {
-    /// The table of an entry with this many pages of `page` bytes, and large values of so many bytes elsewhere.
-    pub fn new(entry: &DataEntry, name: String, columns: String, pages: u64, page: u64, large: u64) -> Self {
-        let bytes = pages.saturating_mul(page).saturating_add(large).max(1);
-        let share = u128::from(pages) * u128::from(RANGE) / u128::from(bytes);
+    /// The table of an entry with this many pages, and so many bytes with its large values, in ranges of `range` bytes.
+    pub fn new(entry: &DataEntry, name: String, columns: String, pages: u64, bytes: u64, range: u64) -> Self {
+        let share = u128::from(pages) * u128::from(range) / u128::from(bytes.max(1));
         let step = u64::try_from(share).unwrap_or(u64::MAX).max(1);
         SplitTable { dump_id: entry.dump_id, oid: entry.oid, name, columns, pages, step }
     }
@@ -72,7 +77,14 @@ mod tests {
     use super::*;
 
     fn table(pages: u64, large: u64) -> SplitTable {
-        SplitTable::new(&entry(), "a.b".to_owned(), "x, \"y)\"".to_owned(), pages, 8192, large)
+        SplitTable::new(
+            &entry(),
+            "a.b".to_owned(),
+            "x, \"y)\"".to_owned(),
+            pages,
+            pages * 8192 + large,
+            range_size(64 << 20),
+        )
     }
 
     fn entry() -> DataEntry {
@@ -101,6 +113,13 @@ mod tests {
     fn ranges_of_large_values_have_fewer_pages() {
         assert_eq!((table(3, 30 << 20).ranges(), table(1024, 24 << 20).ranges()), (3, 8));
         assert_eq!(table(4_294_967_295, 1 << 45).ranges() / 1_000_000, 16);
+    }
+
+    #[test]
+    fn a_least_size_makes_ranges_smaller() {
+        assert_eq!([0, 1, 64 << 10, 64 << 20].map(range_size), [RANGE, 1, 64 << 10, RANGE]);
+        let table = SplitTable::new(&entry(), String::new(), String::new(), 5, 5 * 8192, range_size(1));
+        assert_eq!(table.ranges(), 5);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! - [`mail_server`]: a real mail server, and the mails that it took.
 //! - [`halted_dump`], [`programs`] and [`session`]: runs that halt where the test needs it, and the locks they wait for.
 //! - [`process`] and [`process_tree`]: running programs, and the children of a run.
+//! - [`stock_archive`]: custom archives beside those of stock pg_dump, byte for byte.
 //! - [`small_disk`]: a disk that is soon full.
 //!
 //! ```ignore
@@ -47,6 +48,7 @@ pub mod s3_server;
 pub mod session;
 pub mod small_disk;
 pub mod standby;
+pub mod stock_archive;
 pub mod tls;
 pub mod tree;
 pub mod version;

@@ -1,48 +1,73 @@
 //! The bytes of the archive.
 
-use super::{backed_up, large, path, raw, same, stock};
-use crate::common::{Cluster, Database, Version, everything};
+use serde_json::Value;
+
+use super::{SPLIT, large};
+use crate::common::programs::Programs;
+use crate::common::stock_archive::{are_stock, backed_up, made, raw, same, stock};
+use crate::common::{Cluster, Version, everything};
+use crate::dump_options::{self, REFUSED, RESTORED};
 use crate::encodings;
 
-/// Compares archives by several numbers of sessions with that of stock pg_dump.
-fn are_stock(database: &Database<'_>, options: &[&str]) {
-    let cellar = raw(database).with("BACKUP_DUMP_OPTIONS", options.join(" "));
-    let theirs = stock(database, options);
-    let (one, alone) = backed_up(&cellar, "1");
-    same(&alone, &theirs, "one session");
-    let fingerprints = std::fs::read(path(&cellar, &one, "fingerprints")).unwrap();
-    for jobs in ["2", "3", "8"] {
-        let (manifest, ours) = backed_up(&cellar, jobs);
-        same(&ours, &theirs, jobs);
-        for what in ["tables", "rows", "large_objects"] {
-            assert_eq!(manifest["contents"][what], one["contents"][what], "{jobs}");
-        }
-        assert_eq!(std::fs::read(path(&cellar, &manifest, "fingerprints")).unwrap(), fingerprints, "{jobs}");
+fn as_stock(version: Version) {
+    if !version.is_covered() {
+        return;
     }
-}
-
-#[test]
-fn large_tables_15() {
-    are_stock(&large(Cluster::shared(Version::V15), "large"), &[]);
-}
-
-#[test]
-fn large_tables_17() {
-    are_stock(&large(Cluster::shared(Version::V17), "large"), &[]);
-}
-
-#[test]
-fn large_tables_18() {
-    let database = large(Cluster::shared(Version::V18), "large");
-    database.sql("ALTER TABLE dropped ADD g int GENERATED ALWAYS AS (a + 2) VIRTUAL");
-    are_stock(&database, &[]);
-}
-
-#[test]
-fn one_of_everything() {
-    for version in [Version::V15, Version::V17, Version::V18] {
-        are_stock(&everything::database(Cluster::shared(version), "everything"), &[]);
+    // Dumps have the planner's statistics since version 18.
+    let cluster = Cluster::start_configured(version, &["autovacuum=off"]);
+    let database = large(&cluster, "large");
+    if version >= Version::V18 {
+        database.sql("ALTER TABLE dropped ADD g int GENERATED ALWAYS AS (a + 2) VIRTUAL");
     }
+    assert_eq!(are_stock(&database, &[]), SPLIT);
+    are_stock(&everything::database(&cluster, "everything"), &[]);
+}
+
+#[test]
+fn as_stock_14() {
+    as_stock(Version::V14);
+}
+
+#[test]
+fn as_stock_15() {
+    as_stock(Version::V15);
+}
+
+#[test]
+fn as_stock_16() {
+    as_stock(Version::V16);
+}
+
+#[test]
+fn as_stock_17() {
+    as_stock(Version::V17);
+}
+
+#[test]
+fn as_stock_18() {
+    as_stock(Version::V18);
+}
+
+#[test]
+fn as_stock_19() {
+    as_stock(Version::V19);
+}
+
+/// Rows that come, change and go since the snapshot, before and after the sizes of the tables are read.
+#[test]
+fn tables_that_change_during_the_dump() {
+    let version = Version::V15;
+    let database = large(Cluster::shared(version), "changing");
+    let theirs = stock(&database, &[]);
+    let programs = Programs::of(version);
+    let change = "INSERT INTO rows SELECT n, 'late' FROM generate_series(1, 100000) n; INSERT INTO toasted SELECT * FROM toasted LIMIT 2; \
+         UPDATE bloated SET n = n + 1; DELETE FROM dropped WHERE a % 2 = 0; INSERT INTO empty VALUES (1); VACUUM";
+    let psql = format!("'{}' -X -q -d {}", programs.real().join("psql").display(), database.name());
+    let change: String = change.split("; ").map(|sql| format!(" -c \"{sql}\"")).collect();
+    programs.before("pg_dump", &format!("(unset PGOPTIONS; {psql}{change}) >&2 || exit"));
+    let cellar = raw(&database).with("PG_BINDIR", programs.path());
+    same(&backed_up(&cellar, "4").1, &theirs, "changing");
+    assert_eq!(database.sql("SELECT count(*) FROM rows"), "450000");
 }
 
 #[test]
@@ -57,15 +82,39 @@ fn other_encodings() {
 }
 
 #[test]
-fn options_of_pg_dump() {
-    let database = large(Cluster::shared(Version::V15), "options");
-    for options in [
-        &["--quote-all-identifiers", "--extra-float-digits=1"][..],
-        &["--load-via-partition-root", "--no-owner", "--no-privileges"],
-        &["--data-only", "--exclude-table-data=public.rows"],
-        &["--table=public.r*", "--section=data"],
-        &["--no-blobs", "--no-unlogged-table-data", "--disable-dollar-quoting", "--exclude-schema=information_schema"],
+fn what_one_session_reads() {
+    let old = Cluster::shared(Version::V13).create("old");
+    old.sql("CREATE TABLE wine AS SELECT 1 AS n");
+    let cluster = Cluster::shared(Version::V15);
+    let create = "CREATE TABLE wine AS SELECT 1 AS n";
+    let unknown = encodings::create(cluster, "SQL_ASCII", create.as_bytes());
+    let mule = encodings::create(cluster, "MULE_INTERNAL", create.as_bytes());
+    let empty = cluster.create("empty");
+    empty.sql("CREATE TABLE nothing ()");
+    for (database, why) in [
+        (old, "PostgreSQL 13 cannot read a range of pages alone"),
+        (unknown, "the encoding of the database cannot be converted"),
+        (mule, "the encoding of the database cannot be converted"),
+        (empty, "no table of BACKUP_SPLIT_SIZE or more can be read in parts"),
     ] {
-        are_stock(&database, options);
+        let cellar = raw(&database);
+        let outcome = cellar.run(["backup", "--json", "--jobs", "2"]).succeeds().says("in one session").says(why);
+        let (manifest, ours) = made(&cellar, &outcome);
+        assert_eq!(manifest["jobs"], Value::Null, "{outcome}");
+        same(&ours, &stock(&database, &[]), why);
+    }
+}
+
+/// All options that a backup may have, in the database whose backups with them are restored.
+#[test]
+fn options_of_pg_dump() {
+    let cluster = Cluster::shared(Version::V18);
+    let database = dump_options::original(cluster);
+    for options in RESTORED.iter().chain(REFUSED) {
+        let cellar = raw(&database).with("BACKUP_DUMP_OPTIONS", options.join(" "));
+        let outcome = cellar.run(["backup", "--json", "--jobs", "2"]).succeeds();
+        let (manifest, ours) = made(&cellar, &outcome);
+        assert_eq!(manifest["jobs"].is_u64(), manifest["contents"]["tables"] != 0, "{outcome}");
+        same(&ours, &stock(&database, options), &options.join(" "));
     }
 }

@@ -1,29 +1,21 @@
 //! What goes wrong while sessions are prepared or read: the rows of the snapshot come all the same, or a clean error, and no session
 //! and no lock is left.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use super::{large, path, raw, same, stock, without_time};
+use super::large;
 use crate::common::folder_snapshot::FolderSnapshot;
-use crate::common::pgcellar::Outcome;
 use crate::common::process_tree::{are_gone, descendants, wait_until_gone};
 use crate::common::programs::Programs;
 use crate::common::session::Session;
+use crate::common::stock_archive::{made, raw, same, stock};
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
 /// What pg_dump's second call has.
 const SECOND: &str = "case \" $* \" in *--exclude-table-data=*)";
-
-/// The archive that a run has made, and its manifest.
-fn made(cellar: &Cellar, outcome: &Outcome) -> (Value, Vec<u8>) {
-    let manifest = outcome.json()[0].clone();
-    let archive = fs::read(path(cellar, &manifest, "archive")).unwrap();
-    (manifest, without_time(archive))
-}
 
 /// Fails if a session of pgcellar or pg_dump is left.
 #[track_caller]
@@ -246,6 +238,7 @@ fn a_signal_while_sessions_read() {
 #[test]
 fn a_second_dump_that_is_killed_while_it_is_read() {
     let database = large(Cluster::shared(Version::V15), "restarted");
+    database.sql("SELECT lo_from_bytea(0, decode(repeat('ab', 4000000), 'hex'))");
     let cellar = raw(&database);
     let before = FolderSnapshot::of(&cellar.backup_dir());
     let session = halted(&database);

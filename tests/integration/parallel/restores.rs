@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use super::{backed_up, large, path, raw};
+use super::large;
 use crate::common::bucket::Bucket;
 use crate::common::compare::assert_same;
 use crate::common::process::must;
+use crate::common::stock_archive::{backed_up, path, raw};
 use crate::common::{Cellar, Cluster, Database, Version, keys};
 use crate::locks::times;
 
