@@ -22,7 +22,7 @@ pub mod omitted;
 mod own_encoding;
 pub mod packages;
 pub mod passfile;
-pub mod pipe_reader;
+pub mod pipes;
 pub mod programs;
 pub mod properties;
 mod quoting;

@@ -17,7 +17,7 @@ use crate::pipeline::Sink;
 use crate::postgres::archive::{DataEntry, Rechunker, Splice, SpliceOrder, Spliced};
 use crate::postgres::dump::range_rows::RangeRows;
 use crate::postgres::dump::stream::{Pieces, Recipe, Stored, broken, sink};
-use crate::postgres::pipe_reader::PipeReader;
+use crate::postgres::pipes::PipeReader;
 use crate::store::Upload;
 
 const PROGRAM: &str = "pg_dump";

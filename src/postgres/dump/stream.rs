@@ -15,7 +15,7 @@ use crate::pipeline::encrypt::Recipients;
 use crate::pipeline::{Finished, Sink};
 use crate::postgres::archive::{Malformed, Rechunker, Record, TarReader};
 use crate::postgres::dump::Dumped;
-use crate::postgres::pipe_reader::{PIECE, PipeReader};
+use crate::postgres::pipes::{PIECE, PipeReader};
 use crate::postgres::script::ScriptScanner;
 use crate::store::Upload;
 

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Sum;
 use crate::host::progress::Counter;
 use crate::postgres::live::rows::{CopyRows, QueryFailure};
-use crate::postgres::pipe_reader::{PIECE, PipeReader};
+use crate::postgres::pipes::{PIECE, PipeReader};
 
 /// A named pipe. Removing it is left to the owner of its folder.
 #[derive(Debug)]

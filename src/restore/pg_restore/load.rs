@@ -15,6 +15,7 @@ use crate::config::{Connection, Format};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::{Digests, Source};
 use crate::postgres::child::{Child, Messages, killed};
+use crate::postgres::pipes::enlarge;
 use crate::postgres::programs::Programs;
 use crate::restore::pg_restore::errors::{ErrorWatcher, failure};
 use crate::restore::pg_restore::feed::{Fed, GiveUp, feed};
@@ -174,9 +175,12 @@ impl Load<'_> {
     ) -> std::result::Result<Messages, LoadFailure> {
         let mut command = self.command(Some(list));
         command.arg(DATA);
-        let feed = move |mut pipe: File, _: &GiveUp| match pour(&mut pipe) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Fed { pipe, outcome: Ok(()), taken: false },
-            outcome => Fed { pipe, outcome, taken: true },
+        let feed = move |mut pipe: File, _: &GiveUp| {
+            enlarge(&pipe);
+            match pour(&mut pipe) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Fed { pipe, outcome: Ok(()), taken: false },
+                outcome => Fed { pipe, outcome, taken: true },
+            }
         };
         self.fed(command, feed, true, |()| Ok(())).await
     }

@@ -1,4 +1,4 @@
-//! Reads a pipe of a program or a server in large pieces.
+//! Pipes to and from programs, through which much passes.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,7 +20,12 @@ const FEW: usize = 64 << 10;
 /// How long it pauses: the writer takes longer to fill the pipe.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// An end of a pipe.
+/// Makes a pipe larger, so that neither side waits for the other as often. Beyond a user's limit for all pipes it keeps its size.
+pub fn enlarge(pipe: &File) {
+    fcntl_setpipe_size(pipe, SIZE).ok();
+}
+
+/// Reads a pipe in large pieces.
 #[derive(Debug)]
 pub struct PipeReader {
     from: File,
@@ -36,8 +41,7 @@ impl PipeReader {
 
     /// The same with a larger pipe.
     pub fn enlarged(mut self) -> Self {
-        // Beyond a user's limit for all pipes this fails, and the pipe keeps its size.
-        fcntl_setpipe_size(&self.from, SIZE).ok();
+        enlarge(&self.from);
         self.is_large = fcntl_getpipe_size(&self.from).is_ok_and(|size| size >= SIZE);
         self
     }
