@@ -1,5 +1,7 @@
 //! A restore with several jobs reads rows back while constraints and indexes are made.
 
+use rustix::process::Signal;
+
 use crate::common::pgcellar::Running;
 use crate::common::session::Session;
 use crate::common::{Cellar, Cluster, Database, Version, exit};
@@ -93,6 +95,46 @@ fn rows_are_read_while_constraints_are_made_on_15() {
 #[test]
 fn rows_are_read_while_constraints_are_made_on_13() {
     rows_are_read_meanwhile(Version::V13);
+}
+
+/// A reader waits until all objects are made. It ends with the restore, which goes on without it.
+#[test]
+fn a_waiting_reader_ends_with_the_restore_and_not_the_restore_with_it() {
+    let cluster = logging(Version::V15);
+    let original = shop(&cluster);
+    original.sql("CREATE TABLE numbers AS SELECT 'pg_class'::regclass AS r");
+    let cellar = Cellar::new(&cluster);
+    let id = cellar.back_up(original.name())["id"].as_str().unwrap().to_owned();
+    let end = |whose: &str| {
+        let query = format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname ~ '_restoring_' AND {whose}"
+        );
+        assert_ne!(cluster.sql("postgres", &query), "0");
+    };
+    let start = || held_up(&cluster, &cellar, (&id, "2", "ended"));
+
+    let (running, _session) = start();
+    running.signal(Signal::TERM);
+    let outcome = running.wait();
+    assert_eq!(outcome.code(), Some(exit::TEMPFAIL), "{outcome}");
+    let _ = outcome.says("interrupted");
+    assert_eq!(left(&cluster, "ended"), "");
+
+    let (running, _session) = start();
+    end("query LIKE 'ALTER TABLE ONLY public.held%'");
+    let outcome = running.wait();
+    assert_ne!(outcome.code(), Some(0), "{outcome}");
+    let _ = outcome.says("terminating connection due to administrator command");
+    assert_eq!(left(&cluster, "ended"), "");
+
+    let (running, mut session) = start();
+    end("query LIKE '%AccessExclusiveLock%'");
+    session.sql("COMMIT");
+    let outcome = running.wait();
+    assert_eq!(outcome.code(), Some(0), "{outcome}");
+    let _ = outcome.says("4 tables, 402,001 rows compared with the backup's fingerprints: equal");
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname ~ '_restoring_'";
+    assert_eq!(cluster.sql("postgres", sessions), "0");
 }
 
 /// Numbers of objects print as names once there are such objects: tables before the rows are read, and indexes only afterwards.
