@@ -90,9 +90,11 @@ fn objects_with_undecodable_names_are_restored_and_not_compared() {
 #[test]
 fn numbers_of_objects_that_a_drill_makes_are_no_difference() {
     let database = Cluster::shared(Version::V15).create("drill_numbers");
+    // The objects of a new cluster have the first numbers.
     database.sql(
-        "CREATE TABLE keyed (n int PRIMARY KEY); INSERT INTO keyed SELECT generate_series(1, 400000); \
-         CREATE TABLE numbers (r regclass); INSERT INTO numbers SELECT n::oid::regclass FROM generate_series(16384, 30000) n \
+        "DO $$BEGIN FOR n IN 1..99 LOOP CREATE TABLE gone (); DROP TABLE gone; END LOOP; END$$; \
+         CREATE TABLE keyed (n int PRIMARY KEY); INSERT INTO keyed SELECT generate_series(1, 400000); \
+         CREATE TABLE numbers (r regclass); INSERT INTO numbers SELECT n::oid::regclass FROM generate_series(16384, 60000) n \
            WHERE NOT EXISTS (SELECT FROM pg_class WHERE oid = n)",
     );
     let printed = held(&cellar(&database));
