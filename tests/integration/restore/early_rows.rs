@@ -2,6 +2,7 @@
 
 use rustix::process::Signal;
 
+use crate::common::compare::assert_same;
 use crate::common::pgcellar::Running;
 use crate::common::session::Session;
 use crate::common::{Cellar, Cluster, Database, Version, exit};
@@ -135,6 +136,45 @@ fn a_waiting_reader_ends_with_the_restore_and_not_the_restore_with_it() {
     let _ = outcome.says("4 tables, 402,001 rows compared with the backup's fingerprints: equal");
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname ~ '_restoring_'";
     assert_eq!(cluster.sql("postgres", sessions), "0");
+}
+
+/// Statements that lock tables against readers, or several tables at once.
+#[test]
+fn readers_and_statements_that_lock_tables_do_not_deadlock() {
+    let cluster = logging(Version::V15);
+    let original = cluster.create("locking");
+    original.sql(
+        "CREATE TABLE parts (a int, b int, t text, PRIMARY KEY (a), UNIQUE (a, b)) PARTITION BY RANGE (a); \
+         CREATE TABLE refs (a int REFERENCES parts, b int, FOREIGN KEY (a, b) REFERENCES parts (a, b)) PARTITION BY HASH (a); \
+         DO $$BEGIN FOR n IN 0..11 LOOP \
+           EXECUTE format('CREATE TABLE part_%s PARTITION OF parts FOR VALUES FROM (%s) TO (%s)', n, n * 9000, n * 9000 + 9000); \
+           EXECUTE format('CREATE TABLE ref_%s PARTITION OF refs FOR VALUES WITH (MODULUS 12, REMAINDER %s)', n, n); \
+         END LOOP; END$$; \
+         INSERT INTO parts SELECT n, n, repeat('x', 99) FROM generate_series(0, 107999) n; INSERT INTO refs SELECT a, b FROM parts; \
+         CREATE INDEX ON parts (b); CREATE INDEX ON parts (t); CREATE INDEX ON refs (b); \
+         CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; \
+         CREATE TRIGGER fire BEFORE INSERT ON parts FOR EACH ROW EXECUTE FUNCTION fire(); \
+         DO $$BEGIN FOR n IN 0..11 LOOP \
+           EXECUTE format('ALTER TABLE part_%s CLUSTER ON part_%1$s_pkey; ALTER TABLE part_%1$s REPLICA IDENTITY FULL', n); \
+           EXECUTE format('ALTER TABLE ref_%s ENABLE ROW LEVEL SECURITY; ALTER TABLE ref_%1$s DISABLE TRIGGER USER', n); \
+           EXECUTE format('CREATE POLICY mine ON ref_%s USING (b > 0)', n); \
+           EXECUTE format('CREATE RULE nothing AS ON DELETE TO ref_%s DO INSTEAD NOTHING', n); \
+         END LOOP; END$$",
+    );
+    let cellar = Cellar::new(&cluster);
+    cellar.back_up(original.name());
+    for jobs in ["2", "8"] {
+        let target = cluster.name_for("locking");
+        let run = cellar.run(["restore", "latest", "--jobs", jobs, "--target-database", &target]).succeeds();
+        assert!(!run.stderr.contains("again"), "{run}");
+        let _ = run.says("216,000 rows compared with the backup's fingerprints: equal");
+        assert_same(&original, &cluster.database(&target));
+    }
+    let log = cluster.log();
+    assert!(!log.contains("deadlock detected"));
+    // Rows are read before one of the last statements.
+    let at = |statement| log.find(statement).unwrap();
+    assert!(at("TO STDOUT WITH (ENCODING") < at("CREATE POLICY mine ON public."));
 }
 
 /// Numbers of objects print as names once there are such objects: tables before the rows are read, and indexes only afterwards.
