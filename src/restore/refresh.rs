@@ -8,11 +8,13 @@ use crate::postgres::client::reason;
 use crate::postgres::live::Positions;
 
 /// Ordinary tables whose rows the transaction has written. TRUNCATE is not counted among writes, and gives a table a new file,
-/// which its row in pg_class shows (`ExecuteTruncateGuts` in `src/backend/commands/tablecmds.c`).
+/// which its row in pg_class shows (`ExecuteTruncateGuts` in `src/backend/commands/tablecmds.c`). A row of the transaction has the age
+/// 0, and one of its subtransactions, which a block with an EXCEPTION clause is, a negative one (`xid_age` in
+/// `src/backend/utils/adt/xid.c`).
 const WRITTEN: &str = "SELECT c.oid FROM pg_catalog.pg_class c \
      LEFT JOIN pg_catalog.pg_stat_xact_user_tables s ON s.relid = c.oid \
      WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND (s.n_tup_ins + s.n_tup_upd + s.n_tup_del > 0 \
-       OR c.xmin = pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid)";
+       OR pg_catalog.age(c.xmin) <= 0)";
 
 /// A schema for the rows to put back, which exists only in the transaction.
 const SCHEMA: &str = "pgcellar_refresh";

@@ -138,6 +138,9 @@ fn views_that_read_other_tables_are_correct() {
          CREATE FUNCTION looked_up(int) RETURNS int LANGUAGE plpgsql AS $$DECLARE r int; BEGIN \
            INSERT INTO public.dim (n) VALUES ($1) ON CONFLICT DO NOTHING RETURNING twice INTO r; \
            RETURN coalesce(r, (SELECT twice FROM public.dim WHERE n = $1)); END$$; \
+         CREATE TABLE swept AS SELECT 5 AS n; CREATE FUNCTION sweep() RETURNS int LANGUAGE plpgsql AS $$BEGIN \
+           BEGIN TRUNCATE public.swept; EXCEPTION WHEN undefined_table THEN RETURN 0; END; RETURN 1; END$$; \
+         CREATE MATERIALIZED VIEW e_swept AS SELECT sweep() AS n WITH NO DATA; \
          CREATE MATERIALIZED VIEW a_cached AS SELECT * FROM cached() WITH NO DATA; \
          CREATE MATERIALIZED VIEW b_counted AS SELECT counted() AS n WITH NO DATA; \
          CREATE MATERIALIZED VIEW c_looked_up AS SELECT looked_up(id) AS n FROM base WITH NO DATA; \
@@ -145,16 +148,17 @@ fn views_that_read_other_tables_are_correct() {
          CREATE FUNCTION of_zz() RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN (SELECT n FROM public.zz); END$$; \
          CREATE MATERIALIZED VIEW d_behind AS SELECT of_zz() AS n",
     );
-    for view in ["a_cached", "b_counted", "c_looked_up"] {
+    for view in ["a_cached", "b_counted", "c_looked_up", "e_swept"] {
         original.sql(&format!(
             "BEGIN; CREATE TABLE before AS SELECT 1; REFRESH MATERIALIZED VIEW {view}; DROP TABLE before; COMMIT"
         ));
     }
-    original.sql("DELETE FROM cache WHERE id < 3; UPDATE counter SET n = 42; DELETE FROM dim WHERE n > 1");
+    original.sql("DELETE FROM cache WHERE id < 3; UPDATE counter SET n = 42; DELETE FROM dim WHERE n > 1; INSERT INTO swept VALUES (5)");
     let tables = "SELECT string_agg(id::text, ' ') FROM cache UNION ALL SELECT n::text FROM counter \
-         UNION ALL SELECT string_agg(d::text, ' ') FROM dim d";
+         UNION ALL SELECT string_agg(d::text, ' ') FROM dim d UNION ALL SELECT n::text FROM swept";
     let views = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM a_cached UNION ALL SELECT n::text FROM b_counted \
-         UNION ALL SELECT string_agg(n::text, ' ' ORDER BY n) FROM c_looked_up UNION ALL SELECT n::text FROM d_behind";
+         UNION ALL SELECT string_agg(n::text, ' ' ORDER BY n) FROM c_looked_up UNION ALL SELECT n::text FROM d_behind \
+         UNION ALL SELECT n::text FROM e_swept";
     let before = original.sql(tables);
     for (format, jobs) in [("custom", "1"), ("directory", "2"), ("plain", "1")] {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("DB_NAME", original.name());
@@ -167,7 +171,7 @@ fn views_that_read_other_tables_are_correct() {
             run.fails(crate::common::exit::DATAERR);
         } else {
             run.succeeds();
-            assert_eq!(cluster.database(&target).sql(views), "1 2 3\n43\n2 4 6\n7", "{format}");
+            assert_eq!(cluster.database(&target).sql(views), "1 2 3\n43\n2 4 6\n7\n1", "{format}");
             let drill = cellar.run(["drill", "--unisolated", "--json", &id]).by_unprivileged_user().succeeds();
             assert_eq!(drill.json()[0]["result"], "passed", "{format}: {drill}");
         }

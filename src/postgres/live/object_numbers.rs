@@ -53,12 +53,18 @@ const NAMED: &[&str] = &[
     "regtype",
 ];
 
+/// Those of the relations `$1` that have columns of the types `$2`.
+const WITH_NUMBERS: &str = "SELECT DISTINCT attrelid FROM pg_catalog.pg_attribute \
+     WHERE attrelid = ANY ($1::oid[]) AND attnum > 0 AND NOT attisdropped AND atttypid = ANY ($2::oid[])";
+
 /// The columns of the relations `$1` that have one of the types `$2`.
 const COLUMNS: &str = "SELECT w.place, a.attname::text, pg_catalog.format_type(t.oid, NULL), t.typcategory = 'A' \
      FROM ROWS FROM (pg_catalog.unnest($1::text[])) WITH ORDINALITY w (name, place) \
      JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass(NULLIF(w.name, '')) \
      AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
      WHERE t.oid = ANY ($2::oid[])";
+
+const CANNOT_LOOK_UP: &str = "the types of columns cannot be looked up";
 
 /// NULL in COPY's text format.
 const NULL: &[u8] = b"\\N";
@@ -168,6 +174,18 @@ impl Printer {
     }
 }
 
+/// Those of these relations whose text changes when an object is made that has the OID of a value.
+pub async fn with_numbers(client: &Client, relations: &[u32]) -> Result<HashSet<u32>> {
+    let types = types(client, (true, NAMED)).await?;
+    let rows = client.query(WITH_NUMBERS, &[&relations, &types]).await.map_err(failed(CANNOT_LOOK_UP))?;
+    rows.iter().map(|row| get(row, 0)).collect()
+}
+
+/// The types of these names in `pg_catalog`, and those that contain one; without `all` only those of `pg_catalog`.
+async fn types(client: &Client, (all, kinds): (bool, &[&str])) -> Result<Vec<u32>> {
+    get(&client.query_one(TYPES, &[&all, &kinds]).await.map_err(failed(CANNOT_LOOK_UP))?, 0)
+}
+
 /// The server's major version.
 async fn major(client: &Client) -> Result<u32> {
     let query = "SELECT pg_catalog.current_setting('server_version_num')::int4 / 10000";
@@ -181,14 +199,13 @@ async fn columns(
     relations: &[(String, Vec<Vec<u8>>)],
     (all, changed): (bool, &[&str]),
 ) -> Result<BTreeMap<usize, Vec<Column>>> {
-    let what = "the types of columns cannot be looked up";
     let kinds: Vec<&str> = NAMED.iter().chain(changed).copied().collect();
-    let types: Vec<u32> = get(&client.query_one(TYPES, &[&all, &kinds]).await.map_err(failed(what))?, 0)?;
+    let types = types(client, (all, &kinds)).await?;
     let mut columns: BTreeMap<usize, Vec<Column>> = BTreeMap::new();
     for (batch, tables) in relations.chunks(BATCH).enumerate() {
         let names: Vec<&str> = tables.iter().map(|(name, _)| name.as_str()).collect();
         let rows = client.query(COLUMNS, &[&names, &types]).await;
-        for row in rows.map_err(failed(what))? {
+        for row in rows.map_err(failed(CANNOT_LOOK_UP))? {
             let table = usize::try_from(get::<i64>(&row, 0)?).unwrap_or_default().saturating_sub(1);
             let (name, kind, is_array): (String, String, bool) = (get(&row, 1)?, get(&row, 2)?, get(&row, 3)?);
             let order = tables.get(table).map(|(_, columns)| columns.as_slice()).unwrap_or_default();

@@ -15,6 +15,7 @@ use crate::host::progress::Counter;
 use crate::postgres::client::{failed, literal, reason};
 use crate::postgres::columns::get;
 use crate::postgres::live::names::Names;
+use crate::postgres::live::object_numbers::with_numbers;
 use crate::postgres::live::pipe::Pipe;
 use crate::postgres::live::rows::{CopyRows, QueryFailure};
 use crate::postgres::live::session::{self, Query, RowSession};
@@ -57,6 +58,16 @@ impl Transport {
 struct Piece {
     table: usize,
     statement: TableQuery,
+    /// Whether the text of its rows depends on objects that may not exist yet.
+    late: bool,
+}
+
+impl Piece {
+    /// Whether it can be read while others make objects: its rows have their final text, no session waits for long meanwhile, and
+    /// none keeps it from reading.
+    fn may_be_early(&self, locked: &HashSet<u32>) -> bool {
+        !self.late && self.statement.bytes <= LONGEST && !locked.contains(&self.statement.relation)
+    }
 }
 
 /// The queue that the sessions share.
@@ -74,15 +85,16 @@ pub struct ReadQueue {
 }
 
 impl ReadQueue {
-    /// Everything to read, the largest pieces first. Those that take long wait until `unlocked` is set: a session that waits
-    /// for a lock on their table would wait as long.
+    /// Everything to read, the largest pieces first. Some wait until `unlocked` is set: those that take long, because a session that
+    /// waits for a lock on their table would wait as long, and those of tables with object numbers, which print as names as soon as
+    /// there is such an object.
     pub async fn plan(
         client: &Client,
         names: &Names,
         query: &Query<'_>,
         (expected, unlocked): (&Fingerprints, CancellationToken),
     ) -> Result<Self> {
-        let (mut pieces, mut results) = (Vec::new(), Vec::with_capacity(expected.tables.len()));
+        let (mut pieces, mut results): (Vec<Piece>, _) = (Vec::new(), Vec::with_capacity(expected.tables.len()));
         let targets = targets::find(client, names, &expected.tables, query.loaded).await?;
         for (table, target) in targets.into_iter().enumerate() {
             match target {
@@ -94,9 +106,14 @@ impl ReadQueue {
                         ObservedRows::All(Sum::default())
                     });
                     let statements = target.statements(query.count).into_iter();
-                    pieces.extend(statements.map(|statement| Piece { table, statement }));
+                    pieces.extend(statements.map(|statement| Piece { table, statement, late: false }));
                 }
             }
+        }
+        if !unlocked.is_cancelled() {
+            let relations: Vec<u32> = pieces.iter().map(|piece| piece.statement.relation).collect();
+            let late = with_numbers(client, &relations).await?;
+            pieces.iter_mut().for_each(|piece| piece.late = late.contains(&piece.statement.relation));
         }
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.statement.bytes));
         Ok(ReadQueue {
@@ -166,7 +183,7 @@ impl ReadQueue {
         loop {
             let unlocked = self.unlocked.is_cancelled();
             let locked = if unlocked { Arc::default() } else { self.locked(client).await? };
-            let is_next = |piece: &Piece| unlocked || holds_up_no_session(&piece.statement, &locked);
+            let is_next = |piece: &Piece| unlocked || piece.may_be_early(&locked);
             {
                 let mut pieces = lock(&self.pieces);
                 let at = pieces.iter().position(is_next);
@@ -256,11 +273,6 @@ impl ReadQueue {
     }
 }
 
-/// Whether no session waits for long while this statement reads, and none keeps it from reading.
-fn holds_up_no_session(statement: &TableQuery, locked: &HashSet<u32>) -> bool {
-    statement.bytes <= LONGEST && !locked.contains(&statement.relation)
-}
-
 /// Whether an error of a private server is about the rows that it reads, not about its connection, memory, disk, shutdown or
 /// operating system (PostgreSQL documentation, "PostgreSQL Error Codes", classes 08, 53, 57 and 58).
 fn is_of_rows(error: &tokio_postgres::Error) -> bool {
@@ -292,10 +304,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_statements_and_locked_tables_wait() {
-        let query = |relation, bytes| TableQuery { relation, sql: String::new(), bytes, instead: None };
+    fn long_statements_locked_tables_and_object_numbers_wait() {
         let locked = HashSet::from([2]);
-        let may_begin = |relation, bytes| holds_up_no_session(&query(relation, bytes), &locked);
-        assert!(may_begin(1, LONGEST) && !may_begin(1, LONGEST + 1) && !may_begin(2, 1));
+        let may_begin = |relation, bytes, late| {
+            let statement = TableQuery { relation, sql: String::new(), bytes, instead: None };
+            Piece { table: 0, statement, late }.may_be_early(&locked)
+        };
+        assert!(may_begin(1, LONGEST, false));
+        assert!(!may_begin(1, LONGEST + 1, false) && !may_begin(2, 1, false) && !may_begin(1, 1, true));
     }
 }

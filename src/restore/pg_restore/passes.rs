@@ -132,11 +132,20 @@ const REST: usize = 4;
 
 /// Entries that may be functions of the database's users, or call some. Members of an extension have no entries: indexes and
 /// constraints depend on the extension instead, whose functions do not write rows.
-const CODE: &[&[u8]] = &[b"FUNCTION", b"AGGREGATE", b"OPERATOR", b"OPERATOR CLASS", b"DOMAIN", b"TYPE"];
+const CODE: &[&[u8]] = &[FUNCTION, b"AGGREGATE", b"OPERATOR", b"OPERATOR CLASS", b"DOMAIN", b"TYPE"];
 
-/// Entries after the data whose making runs functions that they depend on; event triggers run functions when the others are made.
-const RUNNING: &[&[u8]] =
-    &[b"INDEX", b"CONSTRAINT", b"CHECK CONSTRAINT", b"FK CONSTRAINT", b"STATISTICS", b"EVENT TRIGGER"];
+const FUNCTION: &[u8] = b"FUNCTION";
+
+/// Entries whose functions run wherever a value is compared or converted, without an entry that depends on them: the index of an
+/// array or a range calls the operator class of its elements, and a foreign key casts to the type that it refers to.
+const UNNAMED: &[&[u8]] = &[b"OPERATOR FAMILY", b"OPERATOR CLASS", b"CAST", b"TYPE"];
+
+/// Entries after the data whose making runs functions that they depend on.
+const RUNNING: &[&[u8]] = &[b"INDEX", b"CONSTRAINT", b"CHECK CONSTRAINT", b"FK CONSTRAINT", b"STATISTICS"];
+
+/// Entries after the data that run functions which other entries depend on: those of a view, and those of event triggers when the
+/// entries after them are made.
+const RUNNING_OTHERS: &[&[u8]] = &[b"MATERIALIZED VIEW DATA", b"EVENT TRIGGER"];
 
 /// Assigns entries to calls. Each entry comes after those that it depends on.
 #[derive(Default)]
@@ -149,6 +158,10 @@ struct Planner {
     after: bool,
     /// Entries that may run functions of the database's users.
     code: HashSet<u32>,
+    /// Those that are functions.
+    functions: HashSet<u32>,
+    /// Whether functions run without an entry that depends on them.
+    unnamed: bool,
     runs_functions: bool,
     lists: [Vec<u32>; 5],
 }
@@ -157,18 +170,29 @@ impl Planner {
     /// Notes functions. An enum has none.
     fn note_code(&mut self, entry: &TocEntry<'_>) {
         let is_enum = || memchr::memmem::find(entry.defn.bytes, b" AS ENUM (").is_some();
+        self.unnamed |= UNNAMED.contains(&entry.desc.bytes) && depends_on(entry, &self.functions);
+        if entry.desc.bytes == FUNCTION {
+            self.functions.insert(entry.dump_id);
+        }
         if CODE.contains(&entry.desc.bytes) && !is_enum() {
             self.code.insert(entry.dump_id);
         }
     }
 
+    /// Whether making the entry may run functions of the archive. The functions of an EXCLUDE constraint are those of its index,
+    /// which has no entry.
+    fn runs_functions(&self, entry: &TocEntry<'_>) -> bool {
+        let excludes = || entry.desc.bytes == b"CONSTRAINT" && excludes_by_expressions(entry.defn.bytes);
+        let may_run = || self.unnamed || depends_on(entry, &self.code) || !self.code.is_empty() && excludes();
+        RUNNING_OTHERS.contains(&entry.desc.bytes) || RUNNING.contains(&entry.desc.bytes) && may_run()
+    }
+
     fn add(&mut self, entry: &TocEntry<'_>) {
-        let depends_on = |set: &HashSet<u32>| entry.dependencies.iter().any(|id| set.contains(id));
-        self.runs_functions |= self.after && RUNNING.contains(&entry.desc.bytes) && depends_on(&self.code);
+        self.runs_functions |= self.after && self.runs_functions(entry);
         let turn = match entry.desc.bytes {
             _ if !self.after || entry.section == DATA => DURING,
-            _ if depends_on(&self.late) => REST,
-            b"INDEX" | b"CONSTRAINT" if depends_on(&self.tables) => DURING,
+            _ if depends_on(entry, &self.late) => REST,
+            b"INDEX" | b"CONSTRAINT" if depends_on(entry, &self.tables) => DURING,
             b"INDEX" | b"CONSTRAINT" => 1,
             b"INDEX ATTACH" => 2,
             b"FK CONSTRAINT" | b"CHECK CONSTRAINT" => 3,
@@ -181,6 +205,18 @@ impl Planner {
             list.push(entry.dump_id);
         }
     }
+}
+
+fn depends_on(entry: &TocEntry<'_>, set: &HashSet<u32>) -> bool {
+    entry.dependencies.iter().any(|id| set.contains(id))
+}
+
+/// Whether this constraint excludes rows by more than columns and operators of `pg_catalog`: all else is in parentheses, within or
+/// after those of the list.
+fn excludes_by_expressions(definition: &[u8]) -> bool {
+    let at = memchr::memmem::find(definition, b" EXCLUDE ");
+    let list = at.and_then(|at| definition.get(at..)).unwrap_or_default();
+    memchr::memchr_iter(b'(', list).nth(1).is_some()
 }
 
 /// Restores entries with several jobs. These jobs can deadlock with each other or with another session, and the server then
@@ -210,4 +246,23 @@ async fn by_jobs(
     drop(client);
     log::info!("{} of the entries are restored again, one after the other: {why}", missing.len());
     load.after_data(path, UseList::of(&missing)?.path(), NonZeroUsize::MIN).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exclusion_by_expressions() {
+        for (definition, is_by_expressions) in [
+            ("EXCLUDE USING gist (room WITH =, during WITH &&);", false),
+            ("EXCLUDE USING gist (public.same(n) WITH =);", true),
+            ("EXCLUDE USING btree (n WITH =) WHERE ((public.same(n) > 0));", true),
+            ("EXCLUDE USING btree (n WITH OPERATOR(public.=#));", true),
+            ("UNIQUE (n) INCLUDE (a);", false),
+        ] {
+            let definition = format!("ALTER TABLE ONLY public.t\n    ADD CONSTRAINT c {definition}\n");
+            assert_eq!(excludes_by_expressions(definition.as_bytes()), is_by_expressions, "{definition}");
+        }
+    }
 }
