@@ -5,6 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -20,6 +21,12 @@ const PIECE: usize = 256 << 10;
 
 /// Bytes that are read from the server at once.
 const READ: usize = 128 << 10;
+
+/// Types of messages.
+const COPY_OUT: u8 = b'H';
+const COPY_DATA: u8 = b'd';
+const COPY_DONE: u8 = b'c';
+const ERROR: u8 = b'E';
 
 /// Type and length, with which each message of a server begins.
 const HEAD: usize = 5;
@@ -82,6 +89,7 @@ pub struct CopyOutput {
     to: UnboundedSender<CopyMessage>,
     room: Arc<Semaphore>,
     free: Arc<FreeBuffers>,
+    copying: Arc<AtomicBool>,
 }
 
 impl CopyOutput {
@@ -89,12 +97,17 @@ impl CopyOutput {
     pub fn new(bytes: usize) -> (Self, UnboundedReceiver<CopyMessage>) {
         let (to, from) = unbounded_channel();
         let room = Arc::new(Semaphore::new((bytes / PIECE).max(2)));
-        (CopyOutput { to, room, free: Arc::default() }, from)
+        (CopyOutput { to, room, free: Arc::default(), copying: Arc::default() }, from)
     }
 
     /// Delivers a message after all data that were delivered before. The receiver may have stopped.
     pub fn send(&self, message: CopyMessage) {
         drop(self.to.send(message));
+    }
+
+    /// Whether a statement delivers data.
+    pub fn is_copying(&self) -> bool {
+        self.copying.load(Ordering::Relaxed)
     }
 
     /// Whether nothing more can be delivered.
@@ -234,12 +247,14 @@ impl CopyFilter {
         let [kind, length @ ..] = *head;
         let length = usize::try_from(u32::from_be_bytes(length)).ok().and_then(|length| length.checked_sub(4));
         let length = length.ok_or_else(wrong)?;
+        if matches!(kind, COPY_OUT | COPY_DONE | ERROR) {
+            self.output.copying.store(kind == COPY_OUT, Ordering::Relaxed);
+        }
         self.state = match kind {
-            b'd' => State::Data(length),
-            // CopyOutResponse and CopyDone.
-            b'H' | b'c' => State::Skip(length),
-            // ErrorResponse: what was not delivered belongs to no statement that succeeds.
-            b'E' => {
+            COPY_DATA => State::Data(length),
+            COPY_OUT | COPY_DONE => State::Skip(length),
+            // What was not delivered belongs to no statement that succeeds.
+            ERROR => {
                 self.piece = None;
                 State::Pass(HEAD + length)
             }

@@ -43,8 +43,8 @@ impl SessionChanges {
 #[derive(Debug)]
 pub struct ServerSocket {
     socket: Socket,
-    /// Whether it may pause, which blocks the thread.
-    pauses: bool,
+    /// While rows are copied there, it pauses, which blocks the thread.
+    copy: Option<CopyOutput>,
     is_empty: bool,
 }
 
@@ -68,14 +68,14 @@ pub async fn dial(connection: Connection, changes: &SessionChanges) -> io::Resul
             Socket::Tcp(socket)
         }
     };
-    let pauses = changes.copy.is_some();
-    Ok(SessionStream::over(ServerSocket { socket, pauses, is_empty: false }, changes))
+    let copy = changes.copy.clone();
+    Ok(SessionStream::over(ServerSocket { socket, copy, is_empty: false }, changes))
 }
 
 impl AsyncRead for ServerSocket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let ServerSocket { socket, pauses, is_empty } = self.get_mut();
-        if *pauses && std::mem::take(is_empty) {
+        let ServerSocket { socket, copy, is_empty } = self.get_mut();
+        if std::mem::take(is_empty) && copy.as_ref().is_some_and(CopyOutput::is_copying) {
             std::thread::sleep(PAUSE);
         }
         ready!(match socket {
