@@ -46,11 +46,11 @@ impl PipeReader {
         self
     }
 
-    /// Whether the writer has closed its end. There may be bytes to read all the same.
-    pub fn is_closed(&self) -> bool {
+    /// Whether the writer still has its end. There may be bytes to read without.
+    pub fn is_open(&self) -> bool {
         let mut ends = [PollFd::new(&self.from, PollFlags::IN)];
-        poll(&mut ends, Some(&Timespec::default())).is_ok()
-            && ends.iter().any(|end| end.revents().contains(PollFlags::HUP))
+        let polled = poll(&mut ends, Some(&Timespec::default()));
+        polled.is_ok() && !ends.iter().any(|end| end.revents().contains(PollFlags::HUP))
     }
 }
 
@@ -63,5 +63,26 @@ impl Read for PipeReader {
             std::thread::sleep(PAUSE);
         }
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_without_a_writer_still_has_its_bytes() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut reader = PipeReader::new(File::from(OwnedFd::from(reader))).enlarged();
+        assert!(reader.is_open());
+        writer.write_all(&vec![b'x'; 2 * FEW]).unwrap();
+        drop(writer);
+        assert!(!reader.is_open());
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).unwrap();
+        assert!(all == vec![b'x'; 2 * FEW] && !reader.is_open());
     }
 }

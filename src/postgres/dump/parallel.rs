@@ -75,9 +75,9 @@ pub fn pump(from: File, recipe: &Recipe, upload: Box<dyn Upload>, moved: &Counte
     let rest = front(&mut archive, &mut pieces, side.first, side.contents)?;
     let stopped = |_| Error::new(Kind::TryAgain, "the dump was given up");
     if let Some(second) = side.second.blocking_recv().map_err(stopped)? {
-        let begun = Second::begin(second, &rest.entries, moved).and_then(|second| match pieces.is_closed() {
-            true => Err(WrittenDump::FirstAsItEnded),
-            false => Ok(second),
+        let begun = Second::begin(second, &rest.entries, moved).and_then(|second| match pieces.is_open() {
+            true => Ok(second),
+            false => Err(WrittenDump::FirstAsItEnded),
         });
         // The receiver is dropped if the dump is given up.
         let _ = side.written.send(*begun.as_ref().err().unwrap_or(&WrittenDump::Second));

@@ -148,9 +148,9 @@ impl Pieces {
         Pieces { from: self.from.enlarged(), ..self }
     }
 
-    /// Whether the program has written everything.
-    pub fn is_closed(&self) -> bool {
-        self.from.is_closed()
+    /// Whether the program has not written everything.
+    pub fn is_open(&self) -> bool {
+        self.from.is_open()
     }
 
     /// The next piece; none at the end.

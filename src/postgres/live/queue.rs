@@ -105,7 +105,9 @@ impl ReadQueue {
                     } else {
                         ObservedRows::All(Sum::default())
                     });
-                    let statements = target.statements(query.count).into_iter();
+                    // The end of a table first: it was written last, and is in the server's memory where not all of it is. From
+                    // the beginning, each page that is read would displace one that is read later.
+                    let statements = target.statements(query.count).into_iter().rev();
                     pieces.extend(statements.map(|statement| Piece { table, statement, late: false }));
                 }
             }

@@ -71,10 +71,11 @@ pub struct RowSession {
 }
 
 impl RowSession {
-    /// Connects.
-    async fn connect(connection: &Connection, database: &str) -> Result<Self> {
+    /// Connects with the settings of a dump.
+    async fn open(connection: &Connection, database: &str, settings: &BTreeMap<String, String>) -> Result<Self> {
         let (output, copied) = CopyOutput::new(AHEAD);
         let client = connect_for_copy(connection, database, &output).await?;
+        set_up(&client, settings).await?;
         Ok(RowSession { client, copied: Mutex::new(copied) })
     }
 
@@ -122,12 +123,11 @@ impl<'a> Sessions<'a> {
     /// Connects, with retries if the database was just loaded, and takes a snapshot. `settings` are those of the dump.
     pub async fn in_one_snapshot(query: &Query<'a>, settings: &'a BTreeMap<String, String>) -> Result<Self> {
         let (connection, database) = (query.connection, query.database);
-        let connect = || RowSession::connect(connection, database);
+        let open = || RowSession::open(connection, database, settings);
         let first = match query.loaded {
-            true => patiently(connect).await?,
-            false => connect().await?,
+            true => patiently(open).await?,
+            false => open().await?,
         };
-        set_up(&first.client, settings).await?;
         let sql = format!("{BEGIN}; SELECT 1; {START}");
         first.client.batch_execute(&sql).await.map_err(failed("a transaction cannot be started"))?;
         let first = Arc::new(first);
@@ -140,9 +140,7 @@ impl<'a> Sessions<'a> {
         database: &'a str,
         settings: &'a BTreeMap<String, String>,
     ) -> Result<Self> {
-        let first = RowSession::connect(connection, database).await?;
-        set_up(&first.client, settings).await?;
-        let first = Arc::new(first);
+        let first = Arc::new(RowSession::open(connection, database, settings).await?);
         Ok(Sessions { connection, database, settings, in_one_snapshot: false, first, others: Vec::new() })
     }
 
@@ -156,15 +154,13 @@ impl<'a> Sessions<'a> {
             false => None,
         };
         for _ in 1..number {
-            let connected = RowSession::connect(self.connection, self.database).await;
-            let other = match connected {
+            let other = match RowSession::open(self.connection, self.database, self.settings).await {
                 Ok(other) => other,
                 Err(error) => {
                     log::warn!("{error}: continuing with fewer connections");
                     return Ok(());
                 }
             };
-            set_up(&other.client, self.settings).await?;
             if let Some(snapshot) = &snapshot {
                 let sql = format!("{BEGIN}; SET TRANSACTION SNAPSHOT {}; {START}", literal(snapshot));
                 other.client.batch_execute(&sql).await.map_err(failed("the snapshot cannot be shared"))?;

@@ -36,8 +36,8 @@ impl Write for LocalUpload {
         let taken = self.file.write(bytes)?;
         self.written += taken as u64;
         if self.written - self.begun >= WINDOW {
-            // Starts to write these bytes to the disk; the system would wait for a tenth of the memory to be filled, and the end
-            // of the backup for all of that. A file system that has no such advice loses nothing.
+            // Makes the system begin to write. By itself it waits until a tenth of the memory is to be written
+            // (`vm.dirty_background_ratio`), and the backup would wait for all of that at its end.
             fadvise(&self.file, self.begun, NonZeroU64::new(self.written - self.begun), Advice::DontNeed).ok();
             self.begun = self.written;
         }
