@@ -11,7 +11,7 @@ use crate::postgres::client::literal;
 const RANGE: u64 = 4 << 20;
 
 /// Bytes of a range where tables of at least `least` bytes are split, so that a larger table has several. Without a least size a range
-/// stays large, because a statement for each page would make a backup many times slower.
+/// stays large, because a statement for each page takes many times as long.
 pub fn range_size(least: u64) -> u64 {
     if least == 0 { RANGE } else { RANGE.min(least) }
 }
