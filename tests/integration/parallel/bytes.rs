@@ -91,10 +91,15 @@ fn what_one_session_reads() {
     let mule = encodings::create(cluster, "MULE_INTERNAL", create.as_bytes());
     let empty = cluster.create("empty");
     empty.sql("CREATE TABLE nothing ()");
+    // Rows that are removed before a session imports the snapshot would be missing.
+    let forgetful = Cluster::start_configured(Version::V15, &["old_snapshot_threshold=1h"]);
+    let forgetful = forgetful.create("forgetful");
+    forgetful.sql("CREATE TABLE wine AS SELECT 1 AS n");
     for (database, why) in [
         (old, "PostgreSQL 13 cannot read a range of pages alone"),
         (unknown, "the encoding of the database cannot be converted"),
         (mule, "the encoding of the database cannot be converted"),
+        (forgetful, "no table of BACKUP_SPLIT_SIZE or more can be read in parts"),
         (empty, "no table of BACKUP_SPLIT_SIZE or more can be read in parts"),
     ] {
         let cellar = raw(&database);
