@@ -8,24 +8,32 @@ use crate::postgres::client::{connect, failed};
 use crate::postgres::columns::{get, in_bytes, number, text};
 use crate::postgres::connection_limit;
 
-/// Ordinary tables whose file is another one than in the snapshot, or is missing.
+/// Ordinary tables whose file or name is another one than in the snapshot, or that are missing.
 ///
 /// `relfilenode` is read in the snapshot, `pg_relation_filenode()` from the committed state (`src/backend/utils/adt/
 /// dbsize.c`). TRUNCATE and rewrites give a table a new file, and are not MVCC-safe: a dump by this snapshot would see
-/// an empty table (PostgreSQL documentation, "Concurrency Control: Caveats").
-const REWRITTEN: &str = "pg_relation_filenode(c.oid) IS NULL FROM pg_class c \
+/// an empty table (PostgreSQL documentation, "Concurrency Control: Caveats"). `regclass` too is written from the committed
+/// state: pg_dump locks and reads tables by the names of the snapshot, which may be those of other tables by then.
+const REWRITTEN: &str = "pg_relation_filenode(c.oid) IS NULL OR w.renamed FROM pg_class c \
      JOIN pg_namespace n ON n.oid = c.relnamespace \
+     CROSS JOIN LATERAL (SELECT c.oid::regclass::text NOT IN (format('%I.%I', n.nspname, c.relname), \
+     quote_ident(c.relname)) AS renamed OFFSET 0) w \
      WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relfilenode <> 0 AND n.nspname <> 'information_schema' \
-     AND n.nspname !~ '^pg_' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) ORDER BY n.nspname, c.relname";
+     AND n.nspname !~ '^pg_' AND (c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) OR w.renamed) \
+     ORDER BY n.nspname, c.relname";
 
-/// A table whose file is another one than in the snapshot, or is missing.
+/// Schemas whose name is another one's. Renaming a schema does not wait for the locks of its tables.
+const REPLACED_SCHEMAS: &str = "SELECT count(*) FROM pg_namespace n \
+     WHERE n.nspname !~ '^pg_' AND to_regnamespace(quote_ident(n.nspname)) <> n.oid";
+
+/// A table whose file or name is another one than in the snapshot, or that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
     /// Its OID in the snapshot.
     pub oid: u32,
     /// Schema and name, quoted if necessary.
     pub name: String,
-    /// Whether it was dropped. Another table may have its name by then, which `LOCK TABLE` of pg_dump locks instead.
+    /// Whether it was dropped or renamed. Another table may have its name by then, which `LOCK TABLE` of pg_dump locks instead.
     pub dropped: bool,
 }
 
@@ -111,13 +119,27 @@ impl Snapshot {
         &self.client
     }
 
-    /// Tables that were truncated, rewritten or dropped since the snapshot was taken. Call this once pg_dump holds its locks,
-    /// after which there can be no further ones.
+    /// Tables that were truncated, rewritten, renamed or dropped since the snapshot was taken. Call this once pg_dump holds its
+    /// locks, after which there can be no further ones.
     pub async fn rewritten(&self) -> Result<Vec<Rewritten>> {
         let query = format!("SELECT c.oid, {}, {REWRITTEN}", in_bytes("format('%I.%I', n.nspname, c.relname)"));
         let rows = self.client.query(&query, &[]).await;
         let rows = rows.map_err(failed("tables cannot be compared with the snapshot"))?;
         let table = |row: &Row| Ok(Rewritten { oid: get(row, 0)?, name: text(row, 1)?, dropped: get(row, 2)? });
         rows.iter().map(table).collect()
+    }
+
+    /// Checks that no schema was replaced while pg_dump read tables by their names.
+    ///
+    /// # Errors
+    /// `Unavailable`, transient, if one was.
+    pub async fn must_have_its_schemas(&self) -> Result<()> {
+        let what = "schemas cannot be compared with the snapshot";
+        let row = self.client.query_one(REPLACED_SCHEMAS, &[]).await.map_err(failed(what))?;
+        match get::<i64>(&row, 0)? {
+            0 => Ok(()),
+            _ => Err(Error::new(Kind::Unavailable, "a schema was replaced by another of its name during the dump")
+                .transient()),
+        }
     }
 }

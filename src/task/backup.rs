@@ -205,7 +205,7 @@ async fn back_up(run: &BackupRun<'_>, database: &str) -> Result<Manifest> {
     }
 }
 
-/// The tables that were dropped or rewritten under a dump, by name; with encryption, only their number.
+/// The tables that were dropped, renamed or rewritten under a dump, by name; with encryption, only their number.
 fn changed(tables: &[Rewritten], encrypted: bool) -> String {
     let (dropped, rewritten): (Vec<_>, Vec<_>) = tables.iter().cloned().partition(|table| table.dropped);
     let named = |tables: &[Rewritten]| match encrypted {
@@ -214,8 +214,10 @@ fn changed(tables: &[Rewritten], encrypted: bool) -> String {
     };
     let what = match (rewritten.as_slice(), dropped.as_slice()) {
         (rewritten, []) => format!("{} truncated or rewritten", named(rewritten)),
-        ([], dropped) => format!("{} dropped", named(dropped)),
-        (rewritten, dropped) => format!("{} truncated or rewritten, and {} dropped", named(rewritten), named(dropped)),
+        ([], dropped) => format!("{} dropped or renamed", named(dropped)),
+        (rewritten, dropped) => {
+            format!("{} truncated or rewritten, and {} dropped or renamed", named(rewritten), named(dropped))
+        }
     };
     format!("{what} between the snapshot and the dump's locks")
 }

@@ -99,6 +99,56 @@ fn alter_type_under_a_dump() {
     starts_over("directory", ALTER_TYPE, &["early", "n bigint", "beer"], &["n integer"]);
 }
 
+/// pg_dump would read the new table, whose rows are no part of the snapshot.
+#[test]
+fn rename_under_a_dump() {
+    let rename = "BEGIN; CREATE TABLE new AS SELECT 3 AS n, 'late' AS label; ALTER TABLE wine RENAME TO old_wine; \
+         ALTER TABLE new RENAME TO wine; COMMIT";
+    starts_over("custom", rename, &["late", "early", "beer"], &[]);
+    starts_over("directory", rename, &["late", "early", "beer"], &[]);
+    let schemas = "CREATE SCHEMA new; CREATE TABLE new.wine AS SELECT 3 AS n, 'late' AS label; \
+         ALTER SCHEMA public RENAME TO old_wines; ALTER SCHEMA new RENAME TO public";
+    starts_over("custom", schemas, &["late", "early", "beer"], &[]);
+}
+
+/// The lock of a table does not keep its schema's name, and pg_dump reads a table by its name.
+#[test]
+fn schemas_that_change_their_names_during_a_dump() {
+    let database = shop();
+    database.sql(
+        "CREATE TABLE large (n text); ALTER TABLE large ALTER n SET STORAGE EXTERNAL; INSERT INTO large SELECT repeat('x', 9999); \
+         CREATE SCHEMA shop; CREATE TABLE shop.wine AS SELECT 'blue' AS label; \
+         CREATE SCHEMA staging; CREATE TABLE staging.wine AS SELECT 'green' AS label",
+    );
+    let (cellar, before) = FolderSnapshot::with_backup(database.cluster(), &database);
+    let cellar = cellar.with("BACKUP_COMPRESSION", "none");
+    // More than pg_dump holds back of its table of contents.
+    database.sql("DO 'BEGIN EXECUTE format(''COMMENT ON TABLE large IS %L'', repeat(''x'', 9999)); END'");
+    let index = "SELECT indexrelid::regclass FROM pg_index WHERE indrelid = (SELECT reltoastrelid FROM pg_class \
+         WHERE oid = 'large'::regclass)";
+    let mut session = Session::open(&database);
+    session.sql(&format!("BEGIN; REINDEX INDEX {}", database.sql(index)));
+    let mut running = cellar.run(["backup"]).start();
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY public.large %' AND wait_event_type = 'Lock' \
+         AND datname = current_database()";
+    running.wait_until("pg_dump waits", || database.sql(waits) == "1");
+    let compared = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgcellar' AND state = 'idle in transaction' \
+         AND query !~ 'pg_export_snapshot|pg_relation_filenode' AND datname = current_database()";
+    running.wait_until("the tables are compared", || database.sql(compared) == "1");
+    for (old, new) in [("shop", "old"), ("staging", "shop"), ("old", "staging")] {
+        database.sql(&format!("ALTER SCHEMA {old} RENAME TO {new}"));
+    }
+    drop(session);
+    let outcome = running.wait();
+    assert_eq!(outcome.code(), Some(0), "{outcome}");
+    let _ = outcome.says("a schema was replaced by another of its name during the dump: trying again");
+    let script = script(&cellar, &before.has_one_more(), "custom");
+    for (schema, label) in [("shop", "green"), ("staging", "blue")] {
+        let rows = format!("COPY {schema}.wine (label) FROM stdin;\n{label}\n");
+        assert!(script.contains(&rows), "{rows:?} is not in\n{script}");
+    }
+}
+
 #[test]
 fn drop_under_a_dump() {
     for format in ["custom", "directory", "tar", "plain"] {
@@ -175,7 +225,7 @@ fn a_table_that_is_always_replaced() {
     let (cellar, _) = FolderSnapshot::with_backup(database.cluster(), &database);
     let programs = changing("DROP TABLE beer; CREATE TABLE beer AS SELECT 'new' AS label", true);
     let outcome = cellar.run(["backup", "--json"]).env("PG_BINDIR", programs.path()).succeeds();
-    let outcome = outcome.says("public.beer dropped between");
+    let outcome = outcome.says("public.beer dropped or renamed between");
     let omitted = &outcome.json()[0]["omitted"];
     assert_eq!((&omitted[0]["name"], &omitted[0]["rewritten"]), (&json!("\"public\".\"beer\""), &json!(true)));
 }

@@ -12,6 +12,9 @@ use crate::postgres::dump::split_table::SplitTable;
 ///
 /// - pg_dump writes no rows of an unlogged table of a standby, and some of an extension's only.
 /// - pg_dump says best which rights are missing to read all rows.
+/// - With `old_snapshot_threshold` (until PostgreSQL 16) the server removes rows that a snapshot still sees, and reports that only
+///   to a session whose own snapshot is older than the removal. One that imports it later misses the rows without an error: the
+///   time of a snapshot is that of its import (`SetTransactionSnapshot` in `src/backend/utils/time/snapmgr.c`).
 /// - The file must be that of the snapshot, and the name still that of the table.
 /// - A query of a range is planned, and its planner evaluates the constant parts of the expressions of indexes and statistics. A
 ///   function of the table's owner would run with our privileges. Only those that depend on nothing but PostgreSQL's own
@@ -25,6 +28,7 @@ const TABLES: &str = "SELECT w.place, pg_catalog.format('%I.%I', n.nspname, c.re
      pg_catalog.current_setting('block_size')::int8 AS page OFFSET 0) s \
      WHERE c.relkind = 'r' AND a.amname = 'heap' \
      AND (c.relpersistence = 'p' OR c.relpersistence = 'u' AND NOT pg_catalog.pg_is_in_recovery()) \
+     AND COALESCE(pg_catalog.current_setting('old_snapshot_threshold', true), '-1') = '-1' \
      AND c.relfilenode <> 0 AND c.relfilenode = pg_catalog.pg_relation_filenode(c.oid) \
      AND NOT pg_catalog.row_security_active(c.oid) \
      AND pg_catalog.to_regclass(pg_catalog.format('%I.%I', n.nspname, c.relname)) = c.oid \

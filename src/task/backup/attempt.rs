@@ -88,6 +88,7 @@ async fn dump(
         DumpOutcome::Kept(archive) => archive,
         DumpOutcome::Rewritten(tables) => return Ok(DumpOutcome::Rewritten(tables)),
     };
+    run.stop.or(snapshot.must_have_its_schemas()).await?;
     let LockedFacts { facts, rewritten } = &archive.locked;
     let options = run.settings.options.partial;
     let omitted = run.stop.or(snapshot.omitted(facts, &archive.dumped, options, rewritten)).await?;

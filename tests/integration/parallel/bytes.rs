@@ -91,10 +91,15 @@ fn what_one_session_reads() {
     let mule = encodings::create(cluster, "MULE_INTERNAL", create.as_bytes());
     let empty = cluster.create("empty");
     empty.sql("CREATE TABLE nothing ()");
+    // Rows that are removed before a session imports the snapshot would be missing.
+    let forgetful = Cluster::start_configured(Version::V15, &["old_snapshot_threshold=1h"]);
+    let forgetful = forgetful.create("forgetful");
+    forgetful.sql("CREATE TABLE wine AS SELECT 1 AS n");
     for (database, why) in [
         (old, "PostgreSQL 13 cannot read a range of pages alone"),
         (unknown, "the encoding of the database cannot be converted"),
         (mule, "the encoding of the database cannot be converted"),
+        (forgetful, "no table of BACKUP_SPLIT_SIZE or more can be read in parts"),
         (empty, "no table of BACKUP_SPLIT_SIZE or more can be read in parts"),
     ] {
         let cellar = raw(&database);
@@ -110,6 +115,11 @@ fn what_one_session_reads() {
 fn options_of_pg_dump() {
     let cluster = Cluster::shared(Version::V18);
     let database = dump_options::original(cluster);
+    // More than a pipe holds, whatever an option leaves out: a first pg_dump that ends is the one that is written.
+    database.sql(
+        "INSERT INTO side.note SELECT repeat('x', 1000) FROM generate_series(1, 300); INSERT INTO cask SELECT generate_series(1, 60000); \
+         INSERT INTO wine (label) SELECT repeat(md5(n::text), 30) FROM generate_series(1, 300) n; ANALYZE",
+    );
     for options in RESTORED.iter().chain(REFUSED) {
         let cellar = raw(&database).with("BACKUP_DUMP_OPTIONS", options.join(" "));
         let outcome = cellar.run(["backup", "--json", "--jobs", "2"]).succeeds();

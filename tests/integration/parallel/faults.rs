@@ -119,6 +119,37 @@ fn a_first_dump_that_ends_before_the_second_has_locks() {
     nothing_is_left(&database);
 }
 
+/// The server ends the session of the first dump, which does not notice while nothing reads its output. A table that is emptied
+/// before the second dump locks it has no rows in their snapshot.
+#[test]
+fn a_first_dump_whose_session_ends_before_the_second_has_locks() {
+    let database = large(Cluster::shared(Version::V15), "orphaned");
+    database.sql("CREATE TABLE few AS SELECT n FROM generate_series(1, 100) n");
+    let cellar = raw(&database).with("BACKUP_SPLIT_SIZE", "1M");
+    let programs = Programs::of(Version::V15);
+    let (psql, name) = (programs.real().join("psql"), database.name());
+    let sql = |sql: &str| format!("'{}' -X -q -A -t -d {name} -c \"{sql}\"", psql.display());
+    let end = sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
+         AND application_name = 'pgcellar pg_dump'");
+    let locked = sql("SELECT count(*) FROM pg_locks WHERE relation = 'few'::regclass");
+    let (empty, once) = (sql("TRUNCATE few"), programs.path().join("once"));
+    programs.before(
+        "pg_dump",
+        &format!(
+            "{SECOND} [ -e '{once}' ] || (unset PGOPTIONS PGAPPNAME; >'{once}'; {end}; \
+             while [ \"$({locked})\" != 0 ]; do :; done; {empty}) >/dev/null 2>&1 ;; esac",
+            once = once.display()
+        ),
+    );
+    let outcome = parallel(&cellar).env("PG_BINDIR", programs.path()).succeeds();
+    assert_eq!(database.sql("SELECT count(*) FROM few"), "0");
+    let outcome = outcome.says("public.few truncated or rewritten between").says("starting over");
+    let (manifest, ours) = made(&cellar, &outcome);
+    assert_eq!((&manifest["jobs"], &manifest["partial"]), (&Value::from(2), &Value::Bool(false)), "{outcome}");
+    same(&ours, &stock(&database, &[]), "orphaned");
+    nothing_is_left(&database);
+}
+
 #[test]
 fn a_second_dump_that_fails() {
     let database = large(Cluster::shared(Version::V15), "second");

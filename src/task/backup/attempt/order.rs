@@ -32,7 +32,7 @@ pub struct DumpOrder<'a> {
 pub enum DumpOutcome<T> {
     /// The result.
     Kept(T),
-    /// These tables were rewritten or dropped before pg_dump held its locks.
+    /// These tables were rewritten, renamed or dropped before pg_dump held its locks.
     Rewritten(Vec<Rewritten>),
 }
 
@@ -77,11 +77,21 @@ impl DumpOrder<'_> {
     /// Compares the tables once pg_dump holds its locks, and then reads the facts. Without locks, because pg_dump failed, no dump
     /// is kept.
     pub async fn observe(&self, has_locks: bool) -> Result<DumpOutcome<LockedFacts>> {
-        let rewritten = self.snapshot.rewritten().await?;
-        match rewritten.is_empty() || (self.keep && has_locks) {
-            true => Ok(DumpOutcome::Kept(LockedFacts { facts: self.snapshot.facts().await?, rewritten })),
-            false => Ok(DumpOutcome::Rewritten(rewritten)),
+        match self.compare(has_locks).await? {
+            DumpOutcome::Kept(rewritten) => {
+                Ok(DumpOutcome::Kept(LockedFacts { facts: self.snapshot.facts().await?, rewritten }))
+            }
+            DumpOutcome::Rewritten(rewritten) => Ok(DumpOutcome::Rewritten(rewritten)),
         }
+    }
+
+    /// Compares the tables once pg_dump holds its locks.
+    pub async fn compare(&self, has_locks: bool) -> Result<DumpOutcome<Vec<Rewritten>>> {
+        let rewritten = self.snapshot.rewritten().await?;
+        Ok(match rewritten.is_empty() || (self.keep && has_locks) {
+            true => DumpOutcome::Kept(rewritten),
+            false => DumpOutcome::Rewritten(rewritten),
+        })
     }
 }
 

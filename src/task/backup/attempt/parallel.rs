@@ -17,7 +17,7 @@ use crate::postgres::dump::range_rows::RangeRows;
 use crate::postgres::dump::readers::{RangeReaders, ReaderAccess, Reading};
 use crate::postgres::dump::split_table::exclusion;
 use crate::postgres::facts::DatabaseFacts;
-use crate::task::backup::attempt::order::{DumpOrder, DumpOutcome, DumpedArchive};
+use crate::task::backup::attempt::order::{DumpOrder, DumpOutcome, DumpedArchive, LockedFacts};
 use crate::task::backup::attempt::stream::{self, StartedDump};
 
 /// Longest wait of the second pg_dump for a lock. Who waits for a lock behind the first one waits for the second too.
@@ -87,12 +87,39 @@ pub async fn dump(order: &DumpOrder<'_>) -> Result<DumpOutcome<DumpedArchive>> {
         DumpOutcome::Kept(kept) => kept,
         DumpOutcome::Rewritten(tables) => return Ok(DumpOutcome::Rewritten(tables)),
     };
-    let (started, sessions, _reading) = divide(order, started, &locked.facts, ours).await?;
+    let (started, sessions, reading) = divide(order, started, &locked.facts, ours).await?;
+    let (started, locked, _reading) = match reading {
+        Some(reading) => match observe_again(order, started, locked, reading).await? {
+            DumpOutcome::Kept((started, locked, reading)) => (started, locked, Some(reading)),
+            DumpOutcome::Rewritten(tables) => return Ok(DumpOutcome::Rewritten(tables)),
+        },
+        None => (started, locked, None),
+    };
     let dumped = stream::kept(order, started, locked).await?;
     Ok(match dumped {
         DumpOutcome::Kept(archive) => DumpOutcome::Kept(DumpedArchive { sessions, ..archive }),
         rewritten @ DumpOutcome::Rewritten(_) => rewritten,
     })
+}
+
+/// Compares the tables once the second dump has its locks: the server may have ended the session of the first one before, and its
+/// locks with it, which a program that waits to write does not notice.
+async fn observe_again(
+    order: &DumpOrder<'_>,
+    started: StartedDump,
+    locked: LockedFacts,
+    reading: Reading,
+) -> Result<DumpOutcome<(StartedDump, LockedFacts, Reading)>> {
+    let ended = match order.run.stop.or(order.compare(true)).await {
+        Ok(DumpOutcome::Kept(rewritten)) => {
+            return Ok(DumpOutcome::Kept((started, LockedFacts { rewritten, ..locked }, reading)));
+        }
+        Ok(DumpOutcome::Rewritten(tables)) => Ok(DumpOutcome::Rewritten(tables)),
+        Err(error) => Err(error),
+    };
+    drop(reading);
+    stream::end(order, started).await;
+    ended
 }
 
 /// Starts the second dump and the sessions, and ends the first one if they are written instead. Returns the dump that is written,

@@ -86,7 +86,8 @@ pub async fn give_up(order: &DumpOrder<'_>, started: StartedDump) -> Error {
     order.run.stop.error()
 }
 
-async fn end(order: &DumpOrder<'_>, mut started: StartedDump) {
+/// Ends a dump that is not kept.
+pub async fn end(order: &DumpOrder<'_>, mut started: StartedDump) {
     started.child.end().await;
     abandon(order.run, started.pump).await;
 }
