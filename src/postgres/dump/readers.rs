@@ -42,8 +42,8 @@ const BY_RANGE: &str = "SET enable_tidscan = on; SET enable_seqscan = off; SET j
 /// Has the server end the session soon after this process has ended, also while it waits for a lock.
 const CHECK_CLIENT: &str = "SET client_connection_check_interval = '1s'";
 
-/// Number of the tables with the OIDs of `$1` that still have the file and the name of the snapshot. `TRUNCATE` and statements that rewrite a table
-/// give it another one, which lacks rows of the snapshot or has them elsewhere.
+/// Number of the tables with the OIDs of `$1` that still have the file and the name of the snapshot. `TRUNCATE` and statements that
+/// rewrite a table give it another file, which lacks rows of the snapshot or has them elsewhere.
 const KEPT: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_class c \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.oid = ANY ($1) AND c.relfilenode = pg_catalog.pg_relation_filenode(c.oid) \
