@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cli::{HealthArgs, ThresholdArgs};
-use crate::config::drill::server_major;
+use crate::config::major::server_major;
 use crate::config::refusal::wrong;
 use crate::config::retention::max_shrink;
 use crate::config::size::size;

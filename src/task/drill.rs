@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::catalogue::inventory::Inventory;
 use crate::catalogue::records::drill::DrillRecord;
 use crate::cli::DrillArgs;
-use crate::config::{Place, jobs, server_major};
+use crate::config::drill::DrillSettings;
 use crate::error::Result;
 use crate::health::missed_drills;
 use crate::stop::Stop;
@@ -38,28 +38,23 @@ use targets::DrillTarget;
 /// # Errors
 /// That of the failed drill, or else of the first one that could not be run.
 pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
-    let place = Place::new(&args.place)?;
-    let jobs = jobs("DRILL_JOBS (--jobs)", args.jobs.as_deref())?;
-    let (rehearsal, next) = (
-        server_major("--server", args.server.as_deref())?,
-        server_major("DRILL_SERVER_NEXT (--server-next)", args.server_next.as_deref())?,
-    );
-    let libraries = NamedLibraries::read(args)?;
-    let run = DrillRun { args, jobs, rehearsal, libraries: &libraries, stop };
-    let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
-    let mut inventory = Inventory::read(stores, &place, || None, stop).await?;
-    let targets = match targets::find(&inventory, args) {
+    let settings = &DrillSettings::new(args)?;
+    let libraries = &NamedLibraries::read(settings)?;
+    let run = DrillRun { settings, rehearsal: settings.rehearsal, libraries, stop };
+    let stores = Stores::open(&settings.place).await?.selected(settings.store.as_deref())?;
+    let mut inventory = Inventory::read(stores, &settings.place, || None, stop).await?;
+    let targets = match targets::find(&inventory, settings) {
         Ok(targets) => targets,
         Err(error) => return Err(inventory.or_unread(error)),
     };
-    let result = match rehearsal {
+    let result = match settings.rehearsal {
         Some(server) => rehearse(&run, server, &targets).await,
-        None => drill_each(&run, &place, targets, next).await,
+        None => drill_each(&run, targets).await,
     };
     result?;
     // The newest backup of a database may be in the store that cannot be read.
     match inventory.unread.pop() {
-        Some(unread) if args.each => {
+        Some(unread) if settings.each => {
             Err(unread.error.context("backups in the store that cannot be read were not drilled"))
         }
         _ => Ok(()),
@@ -69,7 +64,7 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
 /// Rehearses an upgrade with each of these backups, as the only task of the run.
 async fn rehearse(run: &DrillRun<'_>, server: u32, targets: &[DrillTarget]) -> Result<()> {
     let reports = rehearsal::each(run, server, targets).await?;
-    if run.args.json {
+    if run.settings.json {
         rehearsal::print(&reports)?;
     }
     rehearsal::outcome(reports)
@@ -77,8 +72,8 @@ async fn rehearse(run: &DrillRun<'_>, server: u32, targets: &[DrillTarget]) -> R
 
 /// Drills each of these backups. Those of `--each` are rehearsed afterwards, which does not change the result of the run: the
 /// monitor reports it.
-async fn drill_each(run: &DrillRun<'_>, place: &Place, targets: Vec<DrillTarget>, next: Option<u32>) -> Result<()> {
-    let (args, stop) = (run.args, run.stop);
+async fn drill_each(run: &DrillRun<'_>, targets: Vec<DrillTarget>) -> Result<()> {
+    let DrillRun { settings, stop, .. } = *run;
     let (mut reports, mut turns) = (Vec::new(), Vec::new());
     let several = targets.len() > 1;
     for target in &targets {
@@ -93,13 +88,13 @@ async fn drill_each(run: &DrillRun<'_>, place: &Place, targets: Vec<DrillTarget>
         turns.push(report.turn(&target.manifest));
         reports.push(report);
     }
-    if args.each {
-        missed_drills::record(place, turns).await;
+    if settings.each {
+        missed_drills::record(&settings.place, turns).await;
     }
-    if args.json {
+    if settings.json {
         report::print(&reports)?;
     }
-    if let Some(server) = next.filter(|_| args.each) {
+    if let Some(server) = settings.next.filter(|_| settings.each) {
         let run = DrillRun { rehearsal: Some(server), ..*run };
         rehearsal::each(&run, server, &rehearsal::older(targets, server)).await?;
     }
@@ -110,7 +105,7 @@ async fn drill_each(run: &DrillRun<'_>, place: &Place, targets: Vec<DrillTarget>
 async fn drill(run: &DrillRun<'_>, target: &DrillTarget) -> Result<DrillRecord> {
     let begun = Instant::now();
     let verdict = conversation::restore(run, target).await?;
-    let drill = record::of(&target.manifest, verdict, !run.args.unisolated, begun);
+    let drill = record::of(&target.manifest, verdict, run.settings.is_isolated(), begun);
     record::write(target, &drill, run.stop).await?;
     Ok(drill)
 }

@@ -11,7 +11,7 @@ use crate::catalogue::records::{Depth, Verification};
 use crate::catalogue::select::{NamedPath, Resolved, resolve_or_file};
 use crate::catalogue::{Backup, sweep};
 use crate::cli::VerifyArgs;
-use crate::config::{Connection, Place, S3Access, identities};
+use crate::config::verify::VerifySettings;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::postgres::identity;
@@ -35,28 +35,29 @@ use report::{VerifyReport, outcome};
 /// # Errors
 /// That of the damage, or else of the first copy that could not be verified, or of a store that cannot be read.
 pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
-    let place = Place::new(&args.place)?;
-    let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
-    if let Some(database) = &args.against_live {
-        return live::run(args, database, &place, stop).await;
+    let settings = &VerifySettings::new(args)?;
+    let place = &settings.place;
+    let stores = Stores::open(place).await?.selected(settings.store.as_deref())?;
+    if let Some(live) = &settings.live {
+        return live::run(settings, live, stop).await;
     }
-    let identities = identities(&args.identity)?.map(Arc::new);
-    let run = VerifyRun { identities, bindir: args.connection.pg_bindir.as_deref(), stop };
-    if let Some(named) = NamedPath::find(&args.id, &S3Access::from(&args.place.s3), &place).await? {
-        return verify_named(&run, named, args).await;
+    let identities = settings.identities.read()?.map(Arc::new);
+    let run = VerifyRun { identities, settings, stop };
+    if let Some(named) = NamedPath::find(&settings.backup, &settings.s3, place).await? {
+        return verify_named(&run, named).await;
     }
-    let connection = Connection::new(&args.connection).ok();
-    let inventory = Inventory::read(stores.clone(), &place, identity::ask_blocking(connection.clone()), stop).await?;
-    let groups = match select(&inventory, args, &place) {
+    let server = identity::ask_blocking(settings.connection.clone());
+    let inventory = Inventory::read(stores.clone(), place, server, stop).await?;
+    let groups = match select(&inventory, settings) {
         Ok(Targets::Backups(groups)) => groups,
-        Ok(Targets::File(named)) => return verify_named(&run, named, args).await,
+        Ok(Targets::File(named)) => return verify_named(&run, named).await,
         Err(error) => return Err(inventory.or_unread(error)),
     };
     let copies: Vec<&Backup> = groups.iter().flat_map(|group| group.copies()).collect();
-    let log_all = args.all || copies.len() > 1;
+    let log_all = settings.all || copies.len() > 1;
     let mut reports = Vec::new();
-    if args.all {
-        reports.extend(unusable(&inventory, args.database.as_deref()));
+    if settings.all {
+        reports.extend(unusable(&inventory, settings.database.as_deref()));
     }
     for backup in copies {
         let report = verify(&run, &backup.store, backup).await;
@@ -69,16 +70,16 @@ pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
         }
         reports.push(report);
     }
-    if args.json && !inventory.locations.is_empty() {
+    if settings.json && !inventory.locations.is_empty() {
         print(&reports)?;
     }
     sweep(stores.clone()).await;
-    outcome(reports, args.all, stores.len() > 1, unread(inventory))
+    outcome(reports, settings.all, stores.len() > 1, unread(inventory))
 }
 
 /// Verifies the backup that a file belongs to, or else the file itself, without a record.
-async fn verify_named(run: &VerifyRun<'_>, named: NamedPath, args: &VerifyArgs) -> Result<()> {
-    if args.database.is_some() {
+async fn verify_named(run: &VerifyRun<'_>, named: NamedPath) -> Result<()> {
+    if run.settings.database.is_some() {
         return Err(Error::new(Kind::Usage, "--database selects among backups, and one file is named")
             .hint("leave --database out"));
     }
@@ -86,7 +87,7 @@ async fn verify_named(run: &VerifyRun<'_>, named: NamedPath, args: &VerifyArgs) 
     let other = Arc::clone(&named);
     let report = match blocking::run(run.stop, move || other.backup()).await? {
         Some(backup) => verify(run, &named.store, &backup).await,
-        None => dump::verify(&named, &args.identity, run.stop).await,
+        None => dump::verify(&named, &run.settings.identities, run.stop).await,
     };
     if run.stop.requested() {
         return Err(run.stop.error());
@@ -96,7 +97,7 @@ async fn verify_named(run: &VerifyRun<'_>, named: NamedPath, args: &VerifyArgs) 
         report.log_error();
     }
     let reports = vec![report];
-    if args.json {
+    if run.settings.json {
         print(&reports)?;
     }
     outcome(reports, false, false, None)
@@ -109,11 +110,11 @@ enum Targets<'a> {
 }
 
 /// What the arguments select; with `--all` there may be no backup. Those of other instances are verified by these.
-fn select<'a>(inventory: &'a Inventory, args: &VerifyArgs, place: &Place) -> Result<Targets<'a>> {
-    let database = args.database.as_deref();
-    if !args.all {
-        let query = BackupQuery { id: &args.id, database, verb: "verify" };
-        return Ok(match resolve_or_file(inventory, query, place)? {
+fn select<'a>(inventory: &'a Inventory, settings: &VerifySettings) -> Result<Targets<'a>> {
+    let database = settings.database.as_deref();
+    if !settings.all {
+        let query = BackupQuery { id: &settings.backup, database, verb: "verify" };
+        return Ok(match resolve_or_file(inventory, query, &settings.place)? {
             Resolved::Backup(choice) => {
                 choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
                 Targets::Backups(vec![choice.group])

@@ -9,7 +9,8 @@ use std::process::Stdio;
 
 use tokio::process::{Child, Command};
 
-use crate::cli::{DRILL_SOCKET, DrillArgs};
+use crate::cli::DRILL_SOCKET;
+use crate::config::drill::SandboxPlace;
 use crate::error::{Error, Kind, Result};
 use crate::host::surroundings::Surroundings;
 
@@ -26,10 +27,10 @@ impl SandboxLink {
     ///
     /// # Errors
     /// `NotHere` if there is none.
-    pub fn open(args: &DrillArgs) -> Result<Self> {
-        match args.unisolated {
-            true => start(args),
-            false => connect(&args.socket),
+    pub fn open(place: &SandboxPlace) -> Result<Self> {
+        match place {
+            SandboxPlace::Socket(socket) => connect(socket),
+            SandboxPlace::Unisolated { directory, bindir } => start(directory.as_deref(), bindir.as_deref()),
         }
     }
 
@@ -66,11 +67,11 @@ fn hint(error: &std::io::Error, socket: &Path, place: &Surroundings) -> String {
     }
 }
 
-fn start(args: &DrillArgs) -> Result<SandboxLink> {
+fn start(directory: Option<&Path>, bindir: Option<&Path>) -> Result<SandboxLink> {
     let cannot = |error: std::io::Error| Error::new(Kind::System, format!("cannot start a sandbox: {error}"));
     let (stream, child_end) = UnixStream::pair().map_err(cannot)?;
     let mut command = Command::new(std::env::current_exe().map_err(cannot)?);
-    command.args(arguments(args.drill_dir.as_deref(), args.pg_bindir.as_deref()));
+    command.args(arguments(directory, bindir));
     command.env_clear().env("LC_ALL", "C.UTF-8");
     for name in ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"] {
         if let Some(value) = std::env::var_os(name) {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::blocking;
-use crate::cli::DrillArgs;
-use crate::config::IdentitySource;
+use crate::config::drill::DrillSettings;
 use crate::error::{Cause, Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::restore::archive::{Archive, must_have_definitions};
@@ -28,10 +27,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// A run of `pgcellar drill`.
 #[derive(Clone, Copy)]
 pub struct DrillRun<'a> {
-    /// The options.
-    pub args: &'a DrillArgs,
-    /// Parallel jobs; none means one for each processor.
-    pub jobs: Option<NonZeroUsize>,
+    /// Its settings.
+    pub settings: &'a DrillSettings,
     /// The major version of the server to rehearse an upgrade to; none for a drill.
     pub rehearsal: Option<u32>,
     /// What the instance names to preload and to set.
@@ -44,7 +41,7 @@ pub struct DrillRun<'a> {
 pub async fn restore(run: &DrillRun<'_>, target: &DrillTarget) -> Result<Verdict> {
     must_have_definitions(&target.manifest).map_err(not_here)?;
     let opened = open(run, target).await;
-    if run.args.unisolated {
+    if !run.settings.is_isolated() {
         log::warn!("the restored code runs with the rights of this user: it can read what this user can read");
     }
     let drilled = match opened {
@@ -63,7 +60,7 @@ pub async fn restore(run: &DrillRun<'_>, target: &DrillTarget) -> Result<Verdict
 /// Opens the archive.
 async fn open(run: &DrillRun<'_>, target: &DrillTarget) -> Result<Arc<Archive>> {
     let (store, manifest) = (Arc::clone(&target.store), target.manifest.clone());
-    let identities = IdentitySource::from(&run.args.identity);
+    let identities = run.settings.identities.clone();
     blocking::run(run.stop, move || {
         let KnownBackup { manifest, identities } = reveal(&store, manifest, &identities)?;
         Archive::of_backup(store, manifest, identities)
@@ -74,9 +71,9 @@ async fn open(run: &DrillRun<'_>, target: &DrillTarget) -> Result<Arc<Archive>> 
 
 /// Runs the drill as soon as the sandbox is free.
 async fn patiently(run: &DrillRun<'_>, archive: &Arc<Archive>) -> Result<Verdict> {
-    let (begun, patience) = (Instant::now(), Duration::from_secs(run.args.patience.wait.into()));
+    let (begun, patience) = (Instant::now(), run.settings.patience);
     loop {
-        let link = SandboxLink::open(run.args)?;
+        let link = SandboxLink::open(&run.settings.sandbox)?;
         let result = converse(run, &link, archive).await;
         // A sandbox that this process started ends with the stream.
         drop(link.stream.shutdown(std::net::Shutdown::Both));
@@ -105,7 +102,7 @@ async fn converse(run: &DrillRun<'_>, link: &SandboxLink, archive: &Arc<Archive>
         archive,
         manifest,
         expected.as_ref(),
-        (run.jobs.map(NonZeroUsize::get), run.rehearsal, run.libraries),
+        (run.settings.jobs.map(NonZeroUsize::get), run.rehearsal, run.libraries),
     )?;
     let cannot =
         |error: std::io::Error| Error::new(Kind::System, format!("the stream to the sandbox cannot be used: {error}"));

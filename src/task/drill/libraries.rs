@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::manifest::{Manifest, Preloaded};
-use crate::cli::DrillArgs;
+use crate::config::drill::DrillSettings;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::properties::list;
 use crate::restore::bound_extensions;
@@ -48,9 +48,9 @@ impl NamedLibraries {
     ///
     /// # Errors
     /// `Config` for a text that is not a list of libraries, or of settings.
-    pub fn read(args: &DrillArgs) -> Result<Self> {
+    pub fn read(drill: &DrillSettings) -> Result<Self> {
         let bad = |message: String| Error::new(Kind::Config, message);
-        let preload = args.preload.as_deref().map(|text| match text.trim() {
+        let preload = drill.preload.as_deref().map(|text| match text.trim() {
             "off" => Ok(Vec::new()),
             text => list(text)
                 .iter()
@@ -62,7 +62,7 @@ impl NamedLibraries {
                 })
                 .collect(),
         });
-        let words = shlex::split(args.settings.as_deref().unwrap_or_default());
+        let words = shlex::split(drill.parameters.as_deref().unwrap_or_default());
         let words =
             words.ok_or_else(|| bad("DRILL_SETTINGS (--settings) has a quote that is not closed".to_owned()))?;
         let setting = |word: String| match word.split_once('=') {

@@ -64,7 +64,7 @@ async fn rehearse(run: &DrillRun<'_>, server: u32, target: &DrillTarget) -> Resu
         return Err(Error::new(Kind::Usage, message).hint("without --server it is drilled"));
     }
     let verdict = restore(run, target).await?;
-    let record = of(manifest, (from, server), verdict, (!run.args.unisolated, begun)).shortened();
+    let record = of(manifest, (from, server), verdict, (run.settings.is_isolated(), begun)).shortened();
     let stored = match manifest.encryption {
         None => record.clone(),
         Some(_) => record.clone().without_names(),

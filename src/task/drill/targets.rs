@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::catalogue::inventory::{BackupQuery, Inventory};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::records::drill::archive_sha256;
-use crate::cli::DrillArgs;
+use crate::config::drill::DrillSettings;
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 use crate::store::Store;
@@ -22,10 +22,10 @@ pub struct DrillTarget {
 }
 
 /// The requested backup, or the newest good one of each database.
-pub fn find(inventory: &Inventory, args: &DrillArgs) -> Result<Vec<DrillTarget>> {
-    let database = args.database.as_deref();
-    if !args.each {
-        return Ok(vec![target(inventory, BackupQuery { id: &args.id, database, verb: "drill" })?]);
+pub fn find(inventory: &Inventory, settings: &DrillSettings) -> Result<Vec<DrillTarget>> {
+    let database = settings.database.as_deref();
+    if !settings.each {
+        return Ok(vec![target(inventory, BackupQuery { id: &settings.backup, database, verb: "drill" })?]);
     }
     let databases: BTreeSet<&str> = inventory.own(database).map(|group| group.manifest().database.as_str()).collect();
     if databases.is_empty() {

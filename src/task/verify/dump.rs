@@ -6,8 +6,7 @@ use std::time::Instant;
 use crate::blocking;
 use crate::catalogue::records::Depth;
 use crate::catalogue::select::NamedPath;
-use crate::cli::IdentityArgs;
-use crate::config::identities;
+use crate::config::IdentitySource;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::foreign::{Dump, WholeDump};
 use crate::restore::foreign::checked;
@@ -15,10 +14,10 @@ use crate::stop::Stop;
 use crate::task::verify::report::VerifyReport;
 
 /// Reads the dump to its end.
-pub async fn verify(named: &NamedPath, identity: &IdentityArgs, stop: &Stop) -> VerifyReport {
+pub async fn verify(named: &NamedPath, identities: &IdentitySource, stop: &Stop) -> VerifyReport {
     let begun = Instant::now();
     let mut report = VerifyReport::new(&named.called, named.store.kind());
-    match read(named, identity, stop).await {
+    match read(named, identities, stop).await {
         Ok(whole) => {
             report.depth = Some(Depth::Full);
             report.tables = Some(whole.tables);
@@ -31,10 +30,10 @@ pub async fn verify(named: &NamedPath, identity: &IdentityArgs, stop: &Stop) -> 
     report
 }
 
-async fn read(named: &NamedPath, identity: &IdentityArgs, stop: &Stop) -> Result<WholeDump> {
+async fn read(named: &NamedPath, identities: &IdentitySource, stop: &Stop) -> Result<WholeDump> {
     let (store, key, called) = (Arc::clone(&named.store), named.key.clone(), named.called.clone());
-    let identity = identity.clone();
-    let recognized = blocking::run(stop, move || Dump::recognize(store, &key, &called, || identities(&identity)));
+    let identities = identities.clone();
+    let recognized = blocking::run(stop, move || Dump::recognize(store, &key, &called, || identities.read()));
     checked(recognized.await?, stop).await.map(|(_, whole)| whole)
 }
 

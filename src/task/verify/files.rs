@@ -11,6 +11,7 @@ use crate::catalogue::details::Details;
 use crate::catalogue::manifest::{FileRole, Manifest};
 use crate::catalogue::records::Depth;
 use crate::config::Format;
+use crate::config::verify::VerifySettings;
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::Fingerprints;
 use crate::host::progress::Progress;
@@ -22,12 +23,12 @@ use crate::stop::Stop;
 use crate::store::Store;
 use crate::task::verify::checks;
 
-/// The settings of a run of `pgcellar verify`.
+/// A run of `pgcellar verify`.
 pub struct VerifyRun<'a> {
     /// Private keys, if there are any.
     pub identities: Option<Arc<Identities>>,
-    /// The folder of pg_restore.
-    pub bindir: Option<&'a Path>,
+    /// Its settings.
+    pub settings: &'a VerifySettings,
     /// When to stop.
     pub stop: &'a Stop,
 }
@@ -56,7 +57,7 @@ pub async fn verify_files(
         _ => Depth::Full,
     };
     let mut listing = match (manifest.format, depth) {
-        (Format::Tar, Depth::Full) => Some(Listing::start(run.bindir).await?),
+        (Format::Tar, Depth::Full) => Some(Listing::start(run.settings.bindir.as_deref()).await?),
         _ => None,
     };
     let reader = FileReader {

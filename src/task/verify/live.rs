@@ -1,7 +1,6 @@
 //! `verify --against-live`: compares a backup's fingerprints with the current contents of a database.
 
 use std::collections::HashSet;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,8 +9,7 @@ use serde::Serialize;
 use crate::catalogue::inventory::BackupQuery;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::select::{self, Selected};
-use crate::cli::VerifyArgs;
-use crate::config::{Connection, IdentitySource, Place, S3Access, jobs};
+use crate::config::verify::{AgainstLive, VerifySettings};
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::compare::{Comparison, Difference, FingerprintPart, NAMED, NotCompared, compare};
 use crate::fingerprint::{Fingerprints, Quoted, TableFingerprint};
@@ -37,17 +35,15 @@ struct LiveJson<'a> {
     seconds: f64,
 }
 
-/// Compares everything that the backup has fingerprints of with `database`, in one snapshot.
+/// Compares everything that the backup has fingerprints of with a database, in one snapshot.
 ///
 /// # Errors
 /// `Data` if anything differs.
-pub async fn run(args: &VerifyArgs, database: &str, place: &Place, stop: &Stop) -> Result<()> {
-    let connection = Connection::new(&args.connection)?;
-    let jobs = jobs("--jobs", args.jobs.as_deref())?.unwrap_or(NonZeroUsize::MIN);
-    let access = S3Access::from(&args.place.s3);
-    let query = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "verify" };
-    let server = identity::ask_blocking(Some(connection.clone()));
-    let (store, manifest) = match select::find(query, (place, &access), args.store.as_deref(), server, stop).await? {
+pub async fn run(settings: &VerifySettings, live: &AgainstLive, stop: &Stop) -> Result<()> {
+    let VerifySettings { place, s3, .. } = settings;
+    let query = BackupQuery { id: &settings.backup, database: settings.database.as_deref(), verb: "verify" };
+    let server = identity::ask_blocking(Some(live.connection.clone()));
+    let (store, manifest) = match select::find(query, (place, s3), settings.store.as_deref(), server, stop).await? {
         Selected::Backup(backup) => (Arc::clone(&backup.store), backup.manifest),
         Selected::File(named) => {
             return Err(Error::new(Kind::Missing, format!("{} has no manifest, and so no fingerprints", named.called))
@@ -55,7 +51,7 @@ pub async fn run(args: &VerifyArgs, database: &str, place: &Place, stop: &Stop) 
         }
     };
     let id = manifest.id.clone();
-    let (from, identity) = (Arc::clone(&store), IdentitySource::from(&args.identity));
+    let (from, identity) = (Arc::clone(&store), settings.identities.clone());
     let revealed = blocking::run(stop, move || reveal_if_whole(&from, manifest, &identity)).await?;
     let archive = Arc::new(Archive::of_backup(store, revealed.manifest, revealed.identities)?);
     let mut expected = compare::read_fingerprints(&archive, stop).await?.ok_or_else(|| {
@@ -64,10 +60,11 @@ pub async fn run(args: &VerifyArgs, database: &str, place: &Place, stop: &Stop) 
     })?;
     let begun = Instant::now();
     let rewritten = leave_out_rewritten(&mut expected, archive.manifest.as_ref());
-    let mut comparison = compared(&connection, database, &archive, (&expected, jobs), stop).await?;
+    let mut comparison = compared(live, &archive, &expected, stop).await?;
     comparison.not_compared.extend(rewritten);
     let seconds = begun.elapsed().as_secs_f64();
-    if args.json {
+    let database = live.name.as_str();
+    if settings.json {
         let result = if comparison.is_equal() { "equal" } else { "different" };
         print_json(&LiveJson { id: &id, database, result, comparison: &comparison, seconds })?;
     } else if !comparison.is_equal() {
@@ -91,17 +88,25 @@ fn leave_out_rewritten(expected: &mut Fingerprints, manifest: Option<&Manifest>)
 }
 
 async fn compared(
-    connection: &Connection,
-    database: &str,
+    live: &AgainstLive,
     archive: &Arc<Archive>,
-    (expected, jobs): (&Fingerprints, NonZeroUsize),
+    expected: &Fingerprints,
     stop: &Stop,
 ) -> Result<Comparison> {
     let bytes = expected.tables.iter().map(|table| table.sum.bytes).sum::<u64>() + expected.large_objects.all().bytes;
+    let database = live.name.as_str();
     let progress = Progress::begin(&format!("compare {database}"), Some(bytes));
     let moved = progress.counter();
-    let connection = &without_login_triggers(connection).await;
-    let query = Query { connection, database, jobs, count: false, large_objects: true, loaded: false, moved: &moved };
+    let connection = &without_login_triggers(&live.connection).await;
+    let query = Query {
+        connection,
+        database,
+        jobs: live.jobs,
+        count: false,
+        large_objects: true,
+        loaded: false,
+        moved: &moved,
+    };
     let mut observed = stop.or(observe(&query, expected)).await?;
     let place = (object_numbers::ComparedDatabase { connection, database, loaded: false }, stop);
     object_numbers::compare_again(
