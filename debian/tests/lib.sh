@@ -21,6 +21,8 @@ fail() {
 show() {
     local status=0
     printf '$ %s\n' "$*"
+    # The journal can lag behind a unit that has ended.
+    case " $* " in *" journalctl "*) journalctl --sync ;; esac
     seen=$("$@" 2>&1) || status=$?
     [ -z "$seen" ] || printf '%s\n' "$seen" | sed 's/^/  /'
     return $status

@@ -60,6 +60,11 @@ await() { # await SECONDS COMMAND PATTERN
     run '*' "$command" "$pattern"
 }
 
+# Waits for a moment at which no run of "* * * * *" is about to begin, and the last one has ended.
+within_the_minute() {
+    until [[ $(date +%S) == [1-3]* ]]; do sleep 1; done
+}
+
 # Runs SQL as the database's superuser.
 sql() { # sql QUERY [DATABASE]
     docker exec nestjs_starter_db psql --no-psqlrc --quiet --tuples-only --no-align --username=postgres \

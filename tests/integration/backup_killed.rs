@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::common::folder_snapshot::{FolderSnapshot, listed};
 use crate::common::halted_dump::HaltedDump;
 use crate::common::pgcellar::Running;
-use crate::common::process_tree::{Process, are_gone, descendants, wait_until_gone};
+use crate::common::process_tree::{Process, are_gone, descendants, leader, wait_until_gone};
 use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Database, Version, exit, keys, tree};
 
@@ -318,9 +318,8 @@ fn pg_dump_is_killed_during_the_dump() {
         let grows = (format != "tar").then(|| cellar.backup_dir());
         halted.wait_for_halt(&mut running, grows.as_deref());
         let processes = descendants(running.pid());
-        let pg_dump: Vec<&Process> = processes.iter().filter(|process| process.name == "pg_dump").collect();
-        let leader = pg_dump.iter().min_by_key(|process| process.pid.as_raw_nonzero()).expect("a pg_dump");
-        kill_process(leader.pid, Signal::KILL).unwrap();
+        let pg_dump: Vec<Process> = processes.iter().filter(|process| process.name == "pg_dump").cloned().collect();
+        kill_process(leader(&pg_dump).expect("a pg_dump").pid, Signal::KILL).unwrap();
         let outcome = running.wait();
         assert_eq!(outcome.code(), Some(exit::SYSTEM), "{outcome}");
         assert!(outcome.stderr.contains("pg_dump was killed by signal 9"), "{outcome}");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::cluster::{PASSWORD, free_port};
+use crate::common::cluster::{CLOSED_PORT, PASSWORD};
 use crate::common::folder_snapshot::{FolderSnapshot, listed};
 use crate::common::pgcellar::{Outcome, Run};
 use crate::common::programs::Programs;
@@ -34,7 +34,7 @@ fn refused(run: Run, code: i32, texts: &[&str]) -> Outcome {
 fn connection_failures() {
     let cluster = Cluster::shared(Version::V15);
     let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
-    let port = free_port().to_string();
+    let port = CLOSED_PORT.to_string();
     let empty = cellar.scratch().join("empty");
     fs::create_dir(&empty).unwrap();
     let empty = empty.to_str().unwrap();

@@ -7,6 +7,7 @@ use pgcellar::store::{ObjectKind, Store};
 use serde_json::Value;
 
 use crate::common::bucket::Bucket;
+use crate::common::cluster::CLOSED_PORT;
 use crate::common::pgcellar::Outcome;
 use crate::common::{Cellar, Cluster, Database, Version, exit, tree};
 
@@ -83,8 +84,7 @@ fn rows(outcome: &Outcome) -> Vec<Vec<String>> {
 
 /// An endpoint without a server.
 fn closed_endpoint() -> String {
-    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    format!("http://127.0.0.1:{port}")
+    format!("http://127.0.0.1:{CLOSED_PORT}")
 }
 
 fn is_empty(folder: &Path) -> bool {

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
@@ -11,7 +10,7 @@ use pgcellar::cli::Cli;
 use pgcellar::config::variables;
 
 use crate::common::pgcellar::PROGRAM;
-use crate::common::process::{new_folder, plain};
+use crate::common::process::{must, new_folder, plain};
 
 /// Settings that belong to the image, a command or a secret, and not into `.env`.
 const ELSEWHERE: &[&str] = &[
@@ -89,8 +88,9 @@ fn make(target: &str, env: Option<&str>) -> (Output, String) {
     let folder = new_folder();
     let path = |name: &str| folder.path().join(name);
     fs::create_dir(path("scripts")).unwrap();
+    // By another process: a file that the child of another thread has inherited open for writing cannot be executed (ETXTBSY).
     for file in ["Makefile", "scripts/env-names"] {
-        fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), path(file)).unwrap();
+        must(plain("cp").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).arg(path(file)));
     }
     if let Some(text) = env {
         fs::write(path(".env"), text).unwrap();
@@ -99,8 +99,8 @@ fn make(target: &str, env: Option<&str>) -> (Output, String) {
         "#!/bin/sh\necho \"$*\" >>calls\n[ \"$1\" = run ] || exit 0\nuntil [ \"$1\" = pgcellar ]; do shift; done\n\
          shift 2; tee stdin | {PROGRAM} \"$@\"\n"
     );
-    fs::write(path("docker"), docker).unwrap();
-    fs::set_permissions(path("docker"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(path("docker.text"), docker).unwrap();
+    must(plain("install").arg("--mode=0755").arg(path("docker.text")).arg(path("docker")));
     let mut command = plain("make");
     command.arg(target).current_dir(folder.path());
     command.env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()));

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::common::bucket::Bucket;
+use crate::common::cluster::CLOSED_PORT;
 use crate::common::pgcellar::{Outcome, Running};
 use crate::common::proxies::StallingProxy;
 use crate::common::s3_server::{READER, wait};
@@ -158,10 +159,8 @@ fn after_an_outage_the_oldest_backup_is_copied_first() {
     let database = small(cluster);
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster)).with("DB_NAME", database.name());
-    let closed_endpoint = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     for _ in 0..2 {
-        let run =
-            cellar.run(["backup", "--json"]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{closed_endpoint}"));
+        let run = cellar.run(["backup", "--json"]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{CLOSED_PORT}"));
         let outcome = run.fails(exit::UNAVAILABLE);
         assert_eq!(stores(&outcome), serde_json::json!(["local"]), "{outcome}");
         assert!(outcome.stderr.contains("backed up"), "{outcome}");

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::common::pgcellar::{Outcome, Run, Running};
 use crate::common::process::hand_over;
-use crate::common::process_tree::descendants;
+use crate::common::process_tree::{descendants, leader};
 use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys};
 
@@ -307,8 +307,7 @@ fn a_killed_pg_restore_does_not_fail_the_backup() {
     let (running, id) = standing(&database, &cellar);
     let mut processes = descendants(running.pid());
     processes.retain(|process| process.name == "pg_restore");
-    let leader = processes.iter().min_by_key(|process| process.pid.as_raw_nonzero()).expect("a pg_restore");
-    kill_process(leader.pid, Signal::KILL).unwrap();
+    kill_process(leader(&processes).expect("a pg_restore").pid, Signal::KILL).unwrap();
     let outcome = running.wait();
     assert_eq!(outcome.code(), Some(exit::UNAVAILABLE), "{outcome}");
     let outcome = outcome.says("the drill was interrupted").says("killed by signal 9");

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use crate::common::cluster::CLOSED_PORT;
 use crate::common::mail_server::{MailServer, MailServerOptions, PASSWORD, USER};
 use crate::common::pgcellar::{Outcome, Run};
 use crate::common::tls::Certificates;
@@ -175,9 +176,8 @@ fn refusals_of_the_server() {
 #[test]
 fn missing_servers_and_other_servers() {
     let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let run = |port| test_mail(&cellar, port, &certificates);
-    held_up(run(closed), exit::UNAVAILABLE, "connection: 127.0.0.1:").says("connection refused");
+    held_up(run(CLOSED_PORT), exit::UNAVAILABLE, "connection: 127.0.0.1:").says("connection refused");
     let nowhere = run(25).env("SMTP_HOST", "mail.nowhere.invalid");
     held_up(nowhere, exit::UNAVAILABLE, "name: 'mail.nowhere.invalid' cannot be found");
     let closes = strange_server(drop);

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::common::cluster::CLOSED_PORT;
 use crate::common::process::{new_folder, plain};
 use crate::common::tls::Certificates;
 use crate::common::{Cellar, Cluster, Database, Version, exit};
@@ -123,7 +124,7 @@ fn failing_pings_do_not_fail_the_backup() {
     let outcome = cellar.run(["backup"]).succeeds().says("did not go through: the answer is 500");
     assert!(!outcome.stderr.contains("s3cr3t"), "{outcome}");
     assert_eq!(paths(&requests), ["GET /start", "GET", "GET", "GET"]);
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = format!("127.0.0.1:{CLOSED_PORT}");
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_url = format!("http://{}{SECRET}", silent.local_addr().unwrap());
     let cases = [

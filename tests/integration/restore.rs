@@ -216,7 +216,7 @@ fn a_killed_program_leaves_no_database() {
 
 #[test]
 fn the_next_run_reports_a_killed_one() {
-    let cluster = Cluster::shared(Version::V15);
+    let cluster = &Cluster::start(Version::V15);
     let cellar = Cellar::new(cluster);
     cellar.back_up(slow(cluster).name());
     let target = cluster.name_for("left");

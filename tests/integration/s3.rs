@@ -93,12 +93,17 @@ fn errors(settings: &S3Settings) -> Vec<Error> {
 }
 
 fn errors_of(store: &S3Store) -> Vec<Error> {
+    errors_with(store, &pattern(LARGE))
+}
+
+/// The errors, with this object for the upload.
+fn errors_with(store: &S3Store, large: &[u8]) -> Vec<Error> {
     vec![
         store.list().unwrap_err(),
         store.size(KEY).unwrap_err(),
         store.read(KEY, 0).err().unwrap(),
         put(store, KEY, b"x", Some(1)).unwrap_err(),
-        put(store, KEY, &pattern(LARGE), None).unwrap_err(),
+        put(store, KEY, large, None).unwrap_err(),
         store.delete(KEY).unwrap_err(),
         store.partials().unwrap_err(),
     ]
@@ -312,8 +317,10 @@ fn a_silent_server_times_out() {
     all_say(&[faulty.proxied.list().unwrap_err()], Kind::Unavailable, &["no byte in 10 s", "is the server up"]);
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert!(faulty.proxied.is_silent());
+    // Making it takes seconds.
+    let large = pattern(LARGE);
     let again = Instant::now();
-    all_say(&errors_of(&faulty.proxied), Kind::Unavailable, &["no byte"]);
+    all_say(&errors_with(&faulty.proxied, &large), Kind::Unavailable, &["no byte"]);
     assert!(again.elapsed() < Duration::from_secs(5), "{:?}", again.elapsed());
 }
 
@@ -330,8 +337,9 @@ fn an_upload_to_a_lost_server_ends() {
         false => Fault::None,
     });
     let store = open(&settings(&proxy.endpoint(), &server.bucket(), OWNER));
+    let large = pattern(LARGE);
     let begun = Instant::now();
-    let error = put(&store, KEY, &pattern(LARGE), None).unwrap_err();
+    let error = put(&store, KEY, &large, None).unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     assert!(begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
 }

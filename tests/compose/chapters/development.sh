@@ -32,4 +32,4 @@ run 0 'docker exec nestjs_starter_backup pgcellar monitor test-mail' 'admin@exam
 run 2 'docker exec --env MONITOR_MIN_FREE=100% nestjs_starter_backup /backup/backup-monitor.sh check' 'storage_full'
 await 20 "$dev exec mail bash -c 'grep -h -A 2 ^Subject: /mail/*.eml'" 'CRITICAL nestjs_starter_backup_dev'
 run 0 'sed -i "s/^BACKUP_SCHEDULE=.*/BACKUP_SCHEDULE=* * * * */" .env && make dev-up && docker stop nestjs_starter_db'
-await 150 "$dev exec mail bash -c 'grep -h -A 2 ^Subject: /mail/*.eml'" 'backup of nestjs_starter_db failed'
+await 240 "$dev exec mail bash -c 'grep -h -A 2 ^Subject: /mail/*.eml'" 'backup of nestjs_starter_db failed'

@@ -75,7 +75,7 @@ run 0 'docker inspect --format "{{.RestartCount}}" nestjs_starter_drill' '^0$'
 evil "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; for p in /proc/[1-9]*; do grep -zqx drill-sandbox \$p/cmdline && kill -STOP \${p#/proc/}; done'"
 run 0 'make backup-manual'
 # The code stops the sandbox of this drill, which waits for an answer until it is ended.
-run 75 'docker exec nestjs_starter_backup timeout 10 pgcellar drill latest || exit 75'
+run 75 'docker exec nestjs_starter_backup timeout 40 pgcellar drill latest || exit 75'
 evil 'PERFORM 1'
 run 0 'make backup-manual && docker exec nestjs_starter_backup pgcellar drill latest --wait=60' 'is proven'
 run 0 'docker logs nestjs_starter_drill' 'did not end, and is killed'

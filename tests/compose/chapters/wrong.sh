@@ -30,6 +30,7 @@ await 180 'docker inspect --format "{{.State.Health.Status}}" rare' '^unhealthy$
 run 0 'docker rm --force --volumes rare'
 
 chapter "Before the first backup is due"
+within_the_minute
 run 0 'docker volume create old && docker run --rm --volume old:/backups pgcellar ls /backups && sleep 1 &&
     docker run --detach --name new --network nestjs_starter_database --volume old:/backups --env BACKUP_SCHEDULE="* * * * *" --env DB_HOST=db \
     --env DB_NAME=nestjs_starter_db --env DB_PASSWORD=postgres pgcellar'
@@ -77,6 +78,7 @@ run 0 'docker kill nestjs_starter_backup && docker start nestjs_starter_backup'
 release
 await 60 'docker logs nestjs_starter_backup' 'begins again: a scheduler restart interrupted the run of'
 await 60 'docker logs --tail 5 nestjs_starter_backup' 'backup: done in'
+within_the_minute
 run 0 'docker exec nestjs_starter_backup pgcellar verify --all'
 run 0 'docker exec nestjs_starter_backup ls -A /backups >files && grep -c "dump.gz$" files && echo $(grep -cE "partial|\.tmp" files) leftovers' '^[1-9]' '^0 leftovers$'
 

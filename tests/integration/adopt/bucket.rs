@@ -4,6 +4,7 @@ use pgcellar::store::{ObjectKind, Store};
 
 use super::*;
 use crate::common::bucket::Bucket;
+use crate::common::cluster::CLOSED_PORT;
 
 /// Uploads a file of the directory unchanged.
 fn upload(bucket: &Bucket, cellar: &Cellar, key: &str) {
@@ -123,9 +124,9 @@ fn the_same_dump_in_folder_and_bucket_is_one_backup() {
 fn files_are_adopted_while_the_bucket_does_not_answer() {
     let cluster = Cluster::shared(Version::V15);
     let original = small(cluster, "dead");
-    let port = crate::common::cluster::free_port();
     let bucket = Bucket::new();
-    let cellar = bucket.copies(Cellar::new(cluster)).with("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}"));
+    let cellar =
+        bucket.copies(Cellar::new(cluster)).with("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{CLOSED_PORT}"));
     let (first, second) = ("20231231_020000", "20231231_020001");
     let name = |time: &str| format!("{}_{time}.dump.gz", original.name());
     for time in [first, second] {

@@ -6,18 +6,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::common::folder_snapshot::FolderSnapshot;
 use crate::common::halted_dump::HaltedDump;
 use crate::common::pgcellar::{Outcome, Running};
-use crate::common::process_tree::{descendants, wait_until_gone};
+use crate::common::process_tree::{descendants, leader, wait_until_gone};
 use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Version, exit};
 use crate::restore::{databases, slow};
 
-/// The processes of a program, the first one that pgcellar started first.
+/// The processes of a program, and before them the one that pgcellar started.
 fn named(running: &Running, name: &str) -> Vec<Pid> {
-    let processes = descendants(running.pid());
-    let mut pids: Vec<Pid> =
-        processes.iter().filter(|process| process.name == name).map(|process| process.pid).collect();
-    pids.sort_by_key(|pid| pid.as_raw_nonzero());
-    pids
+    let mut processes = descendants(running.pid());
+    processes.retain(|process| process.name == name);
+    let first = leader(&processes).map(|process| process.pid);
+    processes.sort_by_key(|process| Some(process.pid) != first);
+    processes.into_iter().map(|process| process.pid).collect()
 }
 
 fn kill_a_job(running: Running, name: &str) -> Outcome {

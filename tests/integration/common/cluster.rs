@@ -227,6 +227,14 @@ impl Cluster {
         command
     }
 
+    /// Waits until the server has ended all sessions of a role: they count towards its limit.
+    pub fn wait_for_the_end_of_sessions(&self, role: &str) {
+        let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'");
+        while self.sql("postgres", &sessions) != "0" {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Runs SQL by psql and returns its unaligned output, without the last line end; stops at the first error and fails
     /// the test with it.
     pub fn sql(&self, database: &str, sql: &str) -> String {
@@ -310,6 +318,9 @@ fn processes_in(folder: &Path) -> bool {
     let mut processes = fs::read_dir("/proc").unwrap().flatten();
     processes.any(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder))
 }
+
+/// A port of 127.0.0.1 that refuses connections: no other test is given one below 1024.
+pub const CLOSED_PORT: u16 = 1;
 
 /// A port of 127.0.0.1 on which nothing listens at the moment.
 pub fn free_port() -> u16 {

@@ -60,6 +60,13 @@ pub fn descendants(pid: Pid) -> Vec<Process> {
     all.values().filter(descends).cloned().collect()
 }
 
+/// The one that none of the others has started: the leader of a program with several processes. IDs do not tell, because they begin
+/// again at the highest one.
+pub fn leader(processes: &[Process]) -> Option<&Process> {
+    let is_of = |child: &Process, other: &Process| other.pid.as_raw_nonzero().get() == child.parent;
+    processes.iter().find(|process| !processes.iter().any(|other| is_of(process, other)))
+}
+
 /// Waits until all of them have ended. Fails the test if one does not.
 #[track_caller]
 pub fn wait_until_gone(processes: &[Process]) {

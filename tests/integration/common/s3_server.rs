@@ -94,7 +94,7 @@ impl S3Server {
         let sweeper = Sweeper::of(folder.path(), Some(Pid::from_child(&child)));
         let mut server = S3Server { child, port: ports[6], tls_port: ports[8], folder, _sweeper: sweeper };
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(30) {
+        while begun.elapsed() < Duration::from_secs(120) {
             if server.child.try_wait().unwrap().is_some() {
                 return None;
             }
@@ -104,7 +104,7 @@ impl S3Server {
             std::thread::sleep(Duration::from_millis(50));
         }
         let log = std::fs::read_to_string(server.folder.path().join("log")).unwrap_or_default();
-        panic!("SeaweedFS is not ready after 30 seconds: {}", &log[log.len().saturating_sub(3000)..]);
+        panic!("SeaweedFS is not ready after 120 seconds: {}", &log[log.len().saturating_sub(3000)..]);
     }
 
     /// A server is ready when it can make a bucket and put an object into it.

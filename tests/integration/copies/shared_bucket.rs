@@ -9,10 +9,11 @@ use super::{all_is_copied, claim, copy_messages, host, ids, small};
 use crate::common::bucket::Bucket;
 use crate::common::{Cellar, Cluster, Version, exit};
 
-/// The id of a backup that begins so many seconds from now.
-fn id_in(database: &str, seconds: i64) -> String {
-    let then = (Timestamp::now() + seconds.seconds()).to_zoned(TimeZone::UTC);
-    format!("{database}_{}", then.strftime("%Y%m%d_%H%M%S"))
+/// The ids of backups that begin in this second and in the three after it.
+fn next_ids(database: &str) -> Vec<String> {
+    let now = Timestamp::now();
+    let time = |second: i64| (now + second.seconds()).to_zoned(TimeZone::UTC).strftime("%Y%m%d_%H%M%S").to_string();
+    (0..4).map(|second| format!("{database}_{}", time(second))).collect()
 }
 
 #[test]
@@ -51,7 +52,7 @@ fn a_name_announced_by_another_host_is_not_used() {
         let cellar = bucket.copies(Cellar::new(cluster)).with("DB_NAME", database.name());
         let cellar = if directory { cellar } else { cellar.with("BACKUP_DIR", "") };
         let theirs = bucket.store_of("main", "another host");
-        let taken: Vec<String> = (0..4).map(|second| id_in(database.name(), second)).collect();
+        let taken: Vec<String> = next_ids(database.name());
         for id in &taken {
             theirs.announce(&format!("{id}.manifest.json"), &claim(id, "main", "another host")).unwrap();
         }
@@ -69,7 +70,7 @@ fn the_name_of_a_file_without_a_manifest_is_not_used() {
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster)).with("DB_NAME", database.name()).with("BACKUP_DIR", "");
     let store = bucket.store();
-    let old: Vec<String> = (0..4).map(|second| format!("{}.dump.gz", id_in(database.name(), second))).collect();
+    let old: Vec<String> = next_ids(database.name()).iter().map(|id| format!("{id}.dump.gz")).collect();
     for key in &old {
         store.replace(key, b"of the scripts", ObjectKind::Document).unwrap();
     }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::*;
 use crate::common::bucket::Bucket;
-use crate::common::cluster::free_port;
+use crate::common::cluster::CLOSED_PORT;
 use crate::common::fault_proxy::{Fault, FaultProxy};
 use crate::common::s3_server::{OWNER, READER, S3Server, WRITER, wait};
 
@@ -100,7 +100,7 @@ fn wrong_keys_and_buckets() {
         "FAILED",
         &["no bucket is configured", "AWS_S3_BUCKET"],
     );
-    let closed = format!("http://127.0.0.1:{}", free_port());
+    let closed = format!("http://127.0.0.1:{CLOSED_PORT}");
     let report = Report::of(run().env("AWS_ENDPOINT_URL", closed), exit::UNAVAILABLE);
     report.says("s3", "server", "FAILED", &["connection refused", "AWS_ENDPOINT_URL"]);
     assert!(report.outcome.took < Duration::from_secs(30), "{}", report.outcome);
@@ -174,7 +174,9 @@ fn the_test_object_is_always_removed() {
         }
     });
     let mut slow = run(&cellar, &bucket).env("AWS_ENDPOINT_URL", proxy.endpoint()).start();
-    slow.wait_until("an object", || !everything(bucket.server(), bucket.name()).is_empty());
+    // It is read once all is written.
+    slow.wait_until("the object is read", || proxy.faults() > 0);
+    assert!(!everything(bucket.server(), bucket.name()).is_empty());
     slow.signal(Signal::TERM);
     let outcome = slow.wait();
     assert_eq!(outcome.code(), Some(exit::TEMPFAIL), "{outcome}");

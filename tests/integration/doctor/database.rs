@@ -1,7 +1,7 @@
 //! The server, its role, and PostgreSQL's programs.
 
 use super::*;
-use crate::common::cluster::{PASSWORD, free_port};
+use crate::common::cluster::{CLOSED_PORT, PASSWORD};
 use crate::common::programs::Programs;
 use crate::common::small_disk::SmallDisk;
 
@@ -25,7 +25,7 @@ fn connecting_to_the_server() {
     let wrong = Report::of(run().env("DB_PASSWORD", "s3cr3t-wrong"), exit::NOPERM);
     wrong.says("database", "login", "FAILED", &["password authentication failed", "check DB_USER and DB_PASSWORD"]);
     assert!(!wrong.outcome.stdout.contains("s3cr3t-wrong") && !wrong.outcome.stderr.contains("s3cr3t-wrong"));
-    let port = free_port().to_string();
+    let port = CLOSED_PORT.to_string();
     Report::of(run().env("DB_PORT", &port), exit::UNAVAILABLE)
         .says("database", "port", "FAILED", &["connection refused", &port, "is the server running"])
         .says("database", "login", "SKIPPED", &[]);
@@ -113,29 +113,33 @@ fn a_role_that_cannot_read_everything() {
 #[test]
 fn connection_limits() {
     for version in [Version::V15, Version::V18].into_iter().filter(|version| version.is_covered()) {
-        let cluster = Cluster::start(version);
+        // A worker of autovacuum would count as a session of the database.
+        let cluster = Cluster::start_configured(version, &["autovacuum=off"]);
         let shop = cluster.create_named("shop");
         shop.sql("CREATE TABLE wine AS SELECT 1 AS n");
         shop.sql(&format!("CREATE ROLE keeper LOGIN BYPASSRLS PASSWORD '{PASSWORD}' IN ROLE pg_read_all_data"));
         let cellar = Cellar::new(&cluster).with("DB_USER", "keeper").with("DB_NAME", "shop");
         for (kind, name) in [("DATABASE", "shop"), ("ROLE", "keeper")] {
             let limit = |limit: i32| cluster.sql("postgres", &format!("ALTER {kind} {name} CONNECTION LIMIT {limit}"));
+            let run = |arguments: &[&str]| {
+                cluster.wait_for_the_end_of_sessions("keeper");
+                cellar.run(arguments)
+            };
             limit(1);
             let mend = format!("ALTER {kind} \"{name}\" CONNECTION LIMIT 2");
-            let _ = cellar.run(["backup"]).fails(exit::UNAVAILABLE).says("CONNECTION LIMIT 1").says(&mend);
-            let report = Report::of(cellar.run(["doctor", "database"]), exit::UNAVAILABLE);
+            let _ = run(&["backup"]).fails(exit::UNAVAILABLE).says("CONNECTION LIMIT 1").says(&mend);
+            let report = Report::of(run(&["doctor", "database"]), exit::UNAVAILABLE);
             report.says("database", "'shop'", "FAILED", &["needs 2 sessions at once", &mend]);
             // Refused at the login.
             limit(0);
-            let outcome = cellar.run(["backup"]).fails(exit::UNAVAILABLE).says(&mend);
+            let outcome = run(&["backup"]).fails(exit::UNAVAILABLE).says(&mend);
             assert!(!outcome.stderr.contains("max_connections"), "{outcome}");
             limit(2);
-            cellar.run(["backup"]).succeeds();
-            let directory = cellar.run(["backup"]).env("BACKUP_FORMAT", "directory").env("BACKUP_JOBS", "2");
-            let _ = directory.fails(exit::UNAVAILABLE).says("needs 4 sessions").says("CONNECTION LIMIT 4");
+            run(&["backup"]).succeeds();
+            let directory = || run(&["backup"]).env("BACKUP_FORMAT", "directory").env("BACKUP_JOBS", "2");
+            let _ = directory().fails(exit::UNAVAILABLE).says("needs 4 sessions").says("CONNECTION LIMIT 4");
             limit(4);
-            let directory = cellar.run(["backup"]).env("BACKUP_FORMAT", "directory").env("BACKUP_JOBS", "2");
-            directory.succeeds();
+            directory().succeeds();
             limit(-1);
         }
     }

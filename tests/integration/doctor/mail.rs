@@ -1,7 +1,7 @@
 //! The mail server, which is tested without sending a mail.
 
 use super::*;
-use crate::common::cluster::free_port;
+use crate::common::cluster::CLOSED_PORT;
 use crate::common::mail_server::{MailServer, MailServerOptions, PASSWORD, USER};
 use crate::common::tls::Certificates;
 
@@ -59,7 +59,7 @@ fn refusals_of_the_mail_server() {
     let picky = MailServer::start(MailServerOptions::plain().with("refuse_sender", true));
     Report::of(plain(picky.port()), exit::NOPERM).says("mail", "sender", "FAILED", &["553 5.7.1", "SMTP_FROM"]);
     assert!(mail_server.mails().is_empty() && picky.mails().is_empty());
-    Report::of(plain(free_port()), exit::UNAVAILABLE).says("mail", "name", "OK", &[]).says(
+    Report::of(plain(CLOSED_PORT), exit::UNAVAILABLE).says("mail", "name", "OK", &[]).says(
         "mail",
         "connection",
         "FAILED",

@@ -32,13 +32,16 @@ fn shop(cluster: &Cluster) -> Database<'_> {
 fn held_up<'a>(cluster: &'a Cluster, cellar: &Cellar, (id, jobs, target): (&str, &str, &str)) -> (Running, Session) {
     let mut running = cellar.run(["restore", id, "--jobs", jobs, "--target-database", target]).start();
     let mut database: Option<Database<'a>> = None;
-    running.wait_until("the table", || {
+    running.wait_until("the database", || {
         let name = left(cluster, target);
         database = Some(cluster.database(&name));
-        !name.is_empty() && cluster.try_sql(&name, "SELECT 'public.held'::regclass").is_ok()
+        !name.is_empty() && cluster.try_sql(&name, "SELECT 1").is_ok()
     });
     let database = database.unwrap();
+    // Open before the rows are loaded, because a new session can be late for the key.
     let mut session = Session::open(&database);
+    session.sql("SELECT 1");
+    running.wait_until("the table", || cluster.try_sql(database.name(), "SELECT 'public.held'::regclass").is_ok());
     session.sql("BEGIN; LOCK TABLE held IN SHARE UPDATE EXCLUSIVE MODE");
     running.wait_until("the lock", || database.sql(WAITING) == "1");
     if jobs != "1" {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::ids;
 use crate::common::backup_folder::BackupFolder;
 use crate::common::bucket::Bucket;
+use crate::common::cluster::CLOSED_PORT;
 use crate::common::exit;
 use crate::common::process::new_folder;
 use crate::common::s3_server::{OWNER, READER, wait};
@@ -151,9 +152,7 @@ fn backups_not_yet_copied_are_kept_twice_as_long() {
 fn the_folder_is_cleaned_while_the_bucket_is_unreachable() {
     let both = Both::new();
     let all = both.backups.add_daily("shop", 1..=20);
-    let closed_endpoint = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    let run =
-        both.backups.cellar.run(["retention"]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{closed_endpoint}"));
+    let run = both.backups.cellar.run(["retention"]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{CLOSED_PORT}"));
     run.fails(exit::UNAVAILABLE).says("is not cleaned");
     assert_eq!(both.local(), all[5..], "the contents of the bucket are unknown");
 }
@@ -236,12 +235,8 @@ fn a_pin_in_one_store_pins_in_both() {
     both.backups.cellar.run(["unpin", &all[0]]).succeeds();
     assert!(!both.bucket.keys().contains(&pin));
     // An unreachable store is reported, and the pin is written to the other one.
-    let closed_endpoint = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    let run = both
-        .backups
-        .cellar
-        .run(["pin", &all[0]])
-        .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{closed_endpoint}"));
+    let run =
+        both.backups.cellar.run(["pin", &all[0]]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{CLOSED_PORT}"));
     run.fails(exit::UNAVAILABLE).says("is pinned");
     both.backups.cellar.run(["retention"]).succeeds();
     assert!(both.bucket.ids().contains(&all[0]));

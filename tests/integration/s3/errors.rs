@@ -1,6 +1,7 @@
 //! What a wrong setting, a missing permission or another fault of the surroundings says.
 
 use super::*;
+use crate::common::cluster::CLOSED_PORT;
 
 #[test]
 fn wrong_keys_are_reported() {
@@ -68,8 +69,7 @@ fn an_object_in_cold_storage_is_reported() {
 
 #[test]
 fn a_missing_server_is_reported() {
-    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    let store = open(&settings(&format!("http://127.0.0.1:{port}"), "bucket", OWNER));
+    let store = open(&settings(&format!("http://127.0.0.1:{CLOSED_PORT}"), "bucket", OWNER));
     all_say(&[store.list().unwrap_err()], Kind::Unavailable, &["connection refused", "AWS_ENDPOINT_URL"]);
 }
 
