@@ -16,10 +16,12 @@ use crate::postgres::client::{failed, identifier, literal, reason};
 use crate::postgres::columns::{get, text};
 use crate::postgres::properties::{PropertyStatement, create_database, parameters, statements};
 use crate::postgres::restore_mark::{RestoreMark, SAYS, UNFINISHED_LIMIT};
+use crate::restore::database::drop::drop_with_sessions;
 use crate::restore::database::sessions::rename_ending;
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::restore::server::{self, TargetServer, exists, session};
 
+mod drop;
 pub mod empty;
 pub mod leftover;
 pub mod replaced;
@@ -295,12 +297,13 @@ impl NewDatabase {
             return Ok(());
         }
         let what = "the unfinished database cannot be dropped";
-        let sql = format!("DROP DATABASE {} WITH (FORCE)", identifier(&self.name));
-        match server.client().batch_execute(&sql).await {
+        match drop_with_sessions(server.client(), &self.name).await {
             // FORCE does not drop a database that has a subscription.
             Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) => {
-                self.drop_subscriptions(server).await?;
-                server.client().batch_execute(&sql).await.map_err(failed(what))
+                if !self.drop_subscriptions(server).await? {
+                    return Err(failed(what)(error));
+                }
+                drop_with_sessions(server.client(), &self.name).await.map_err(failed(what))
             }
             dropped => dropped.map_err(failed(what)),
         }
@@ -312,14 +315,15 @@ impl NewDatabase {
         server.name_of(self.oid).await
     }
 
-    /// Drops the restored subscriptions. They were never enabled, and their slots on other servers belong to the database that
-    /// was backed up.
-    async fn drop_subscriptions(&self, server: &TargetServer) -> Result<()> {
+    /// Drops the restored subscriptions, and returns whether there were any. They were never enabled, and their slots on other
+    /// servers belong to the database that was backed up.
+    async fn drop_subscriptions(&self, server: &TargetServer) -> Result<bool> {
         let what = "the subscriptions of the unfinished database cannot be dropped";
         let client = session(server.connection(), &self.name).await?;
         let query = "SELECT subname::text FROM pg_subscription WHERE subdbid = $1";
-        for row in client.query(query, &[&self.oid]).await.map_err(failed(what))? {
-            let name = identifier(&text(&row, 0)?);
+        let rows = client.query(query, &[&self.oid]).await.map_err(failed(what))?;
+        for row in &rows {
+            let name = identifier(&text(row, 0)?);
             let sql = [
                 format!("ALTER SUBSCRIPTION {name} DISABLE"),
                 format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"),
@@ -329,7 +333,7 @@ impl NewDatabase {
                 client.batch_execute(&statement).await.map_err(failed(what))?;
             }
         }
-        Ok(())
+        Ok(!rows.is_empty())
     }
 }
 

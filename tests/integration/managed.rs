@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::process::Signal;
+
 use crate::common::compare::assert_same;
 use crate::common::dumps::pg_dump;
 use crate::common::process::{attempt, must, plain};
+use crate::common::session::Session;
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
 /// The roles of such a server: the customer, and roles of applications, of which the customer owns one.
@@ -82,6 +85,45 @@ fn an_owner_restores_what_an_owner_backed_up() {
             cellar.run(["restore", "latest", "-t", target]).arguments(more).succeeds();
             assert_same(&original, &cluster.database(target));
         }
+    }
+}
+
+/// No role may end a worker of autovacuum, which counts as a session of the database.
+#[test]
+fn an_owner_drops_what_autovacuum_works_in() {
+    for version in versions() {
+        let hindered =
+            ["autovacuum_naptime=1s", "autovacuum_vacuum_cost_limit=1", "autovacuum_vacuum_cost_delay=100ms"];
+        let always = ["autovacuum_analyze_threshold=0", "autovacuum_analyze_scale_factor=0"];
+        let cluster = Cluster::start_configured(version, &[&hindered[..], &always].concat());
+        let original = shop(&cluster);
+        original.sql(
+            "SET ROLE customer; CREATE TABLE sales.cask AS SELECT n, repeat('x', 1000) FROM generate_series(1, 10000) n; \
+             CREATE FUNCTION sales.nap(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN \
+             IF current_database() ~ '_restoring_' THEN PERFORM pg_sleep(60); END IF; RETURN 1; END$$; \
+             CREATE TABLE sales.naps AS SELECT 1 AS n; CREATE INDEX ON sales.naps (sales.nap(n))",
+        );
+        let cellar = customer(&cluster);
+        cellar.back_up("shop");
+        let mut running = cellar.run(["restore", "latest", "-t", "again"]).start();
+        let workers = "SELECT count(*) > 0 FROM pg_stat_activity \
+             WHERE backend_type = 'autovacuum worker' AND datname ~ '^again_restoring_'";
+        running.wait_until("autovacuum", || cluster.sql("postgres", workers) == "t");
+        running.signal(Signal::TERM);
+        let outcome = running.wait();
+        assert_eq!(outcome.code(), Some(exit::TEMPFAIL), "{outcome}");
+        let left = "SELECT datname FROM pg_database WHERE datname ~ '^again'";
+        assert_eq!(cluster.sql("postgres", left), "", "{outcome}");
+        // A session that the owner may not end.
+        let mut running = cellar.run(["restore", "latest", "-t", "again"]).start();
+        running.wait_until("the database", || !cluster.sql("postgres", left).is_empty());
+        let unfinished = cluster.database(&cluster.sql("postgres", left));
+        let mut superuser = Session::open(&unfinished);
+        superuser.sql("SELECT 1");
+        running.signal(Signal::TERM);
+        let outcome = running.wait();
+        assert_eq!(outcome.code(), Some(exit::TEMPFAIL), "{outcome}");
+        let _ = outcome.says("is left").says("is being accessed by other users").says("DROP DATABASE");
     }
 }
 

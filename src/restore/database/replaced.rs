@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, literal};
 use crate::postgres::columns::{get, text};
 use crate::postgres::facts::properties_of;
+use crate::restore::database::drop::drop_with_sessions;
 use crate::restore::database::empty::has_nothing;
 use crate::restore::server::{TargetServer, exists, session};
 
@@ -142,14 +143,12 @@ impl Replaced {
         }
         self.must_be_free(server.client()).await?;
         let client = server.client();
-        let name = identifier(kept);
         // A template cannot be dropped. If our role may not change that, the server says so.
-        match client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await {
+        match drop_with_sessions(client, kept).await {
             Err(error) if error.code() == Some(&SqlState::WRONG_OBJECT_TYPE) => {
-                let sql = format!("ALTER DATABASE {name} IS_TEMPLATE false");
+                let sql = format!("ALTER DATABASE {} IS_TEMPLATE false", identifier(kept));
                 client.batch_execute(&sql).await.map_err(failed("the template cannot be changed"))?;
-                let sql = format!("DROP DATABASE {name} WITH (FORCE)");
-                client.batch_execute(&sql).await.map_err(failed("it cannot be dropped"))
+                drop_with_sessions(client, kept).await.map_err(failed("it cannot be dropped"))
             }
             dropped => dropped.map_err(failed("it cannot be dropped")),
         }
