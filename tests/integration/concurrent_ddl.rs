@@ -161,6 +161,7 @@ fn always_rewritten(version: Version) {
     let cluster = Cluster::shared(version);
     let database = cluster.create("churned");
     database.sql("CREATE TABLE wine AS SELECT 1 AS n; CREATE TABLE beer AS SELECT 'beer' AS label");
+    database.sql(&format!("ALTER DATABASE {} SET quote_all_identifiers = on", database.name()));
     let cellar = Cellar::new(cluster).with("DB_NAME", database.name());
     for format in ["custom", "directory", "tar", "plain"] {
         let programs = changing_in(version, "TRUNCATE wine; INSERT INTO wine VALUES (2)", true);

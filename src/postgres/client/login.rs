@@ -35,6 +35,9 @@ pub const NO_TIMEOUTS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_
 /// documentation, "Writing SECURITY DEFINER Functions Safely").
 pub(super) const NO_SEARCH_PATH: &str = "-c search_path=";
 
+/// Has the server quote names only where it must, whatever is set for it: messages show them as PostgreSQL's own do.
+const PLAIN_NAMES: &str = "-c quote_all_identifiers=off";
+
 type ChangedSocket = SessionStream<ServerSocket>;
 
 type Started = std::result::Result<Client, tokio_postgres::Error>;
@@ -49,7 +52,7 @@ pub(super) async fn log_in(
 ) -> Result<Started> {
     let mut config = tokio_postgres::Config::new();
     config.port(connection.port).dbname(database).user(user).application_name("pgcellar");
-    let options = format!("{NO_TIMEOUTS} {} {options}", connection.options());
+    let options = format!("{NO_TIMEOUTS} {PLAIN_NAMES} {} {options}", connection.options());
     config.options(&options);
     config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(KEEPALIVES_IDLE);
     match &connection.host {

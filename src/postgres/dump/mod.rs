@@ -179,7 +179,8 @@ impl DumpCommand<'_> {
 pub fn globals(call: &DumpCommand<'_>, passwords: bool) -> Command {
     let DumpCommand { connection, database, .. } = call;
     let mut command = call.programs.client("pg_dumpall", connection, database);
-    command.env("PGOPTIONS", parameters(call.server));
+    // pg_dumpall writes VALID UNTIL as its session shows times, in any order of day and month.
+    command.env("PGOPTIONS", format!("{} -c DateStyle=ISO", parameters(call.server)));
     command.arg("--globals-only").arg("--no-password");
     // Otherwise pg_dumpall connects to `postgres`. In a connection string the name can be quoted.
     let name = database.replace('\\', "\\\\").replace('\'', "\\'");

@@ -15,7 +15,7 @@ const MEMBERSHIPS: &str = "SELECT r.rolname, m.rolname, g.rolname, a.admin_optio
      WHERE m.rolname !~ '^pg_' ORDER BY 1, 2, 3";
 
 const MAKE_ROLES: &[&str] = &[
-    "CREATE ROLE \"Odd \"\"One\"\" ö; x\" LOGIN PASSWORD 'secret-of-odd' CONNECTION LIMIT 7 VALID UNTIL '2099-01-01'",
+    "CREATE ROLE \"Odd \"\"One\"\" ö; x\" LOGIN PASSWORD 'secret-of-odd' CONNECTION LIMIT 7 VALID UNTIL '2099-02-03'",
     "CREATE ROLE boss SUPERUSER CREATEDB CREATEROLE REPLICATION BYPASSRLS NOINHERIT",
     "CREATE ROLE worker; CREATE ROLE shared; CREATE ROLE stays",
     "GRANT worker TO boss WITH ADMIN OPTION; GRANT \"Odd \"\"One\"\" ö; x\" TO worker; GRANT shared TO worker; GRANT worker TO stays",
@@ -33,6 +33,8 @@ fn with_roles(from: Version, to: Version) -> (Cluster, Cluster, Cellar) {
     }
     let original = from.create_named("owned");
     original.sql("CREATE TABLE t AS SELECT 1 AS n; ALTER TABLE t OWNER TO worker; ALTER DATABASE owned OWNER TO boss");
+    // Other servers read this date as the second of March.
+    from.sql("postgres", "ALTER DATABASE owned SET datestyle = 'SQL, DMY'");
     let cellar = Cellar::new(&to);
     // The superuser has another password in the first cluster, and in the globals.
     from.sql("postgres", MAKE_ROLES[MAKE_ROLES.len() - 1]);
