@@ -27,7 +27,7 @@ pub mod split_table;
 pub mod stream;
 
 /// Options that override parameters of the database and the role which would change how values are written, or end the session.
-fn parameters(server: u32) -> String {
+pub fn parameters(server: u32) -> String {
     let later: String = later_timeouts(server).map(|timeout| format!(" -c {timeout}=0")).collect();
     let pinned: String = fingerprints::PINNED.iter().map(|(name, value)| format!("-c {name}={value} ")).collect();
     format!("{pinned}{NO_TIMEOUTS}{later}")

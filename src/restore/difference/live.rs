@@ -14,6 +14,7 @@ use crate::fingerprint::{Fingerprints, Quoted, SequenceFingerprint, TableFingerp
 use crate::host::progress::Progress;
 use crate::postgres::archive::table_names;
 use crate::postgres::child::Child;
+use crate::postgres::dump::parameters;
 use crate::postgres::live::{Query, observe};
 use crate::postgres::programs::Programs;
 use crate::postgres::snapshot::ServerInfo;
@@ -49,8 +50,9 @@ impl DiffSide {
         let live = LiveDatabase { connection, ..live };
         let server = stop.or(ServerInfo::open(live.connection, live.database)).await?;
         let programs = stop.or(Programs::for_server(live.bindir, server.major())).await?;
+        let parameters = parameters(server.major());
         let facts = stop.or(async { server.export().await?.facts().await }).await?;
-        let index = definitions(&programs, live, stop).await?;
+        let index = definitions(&programs, &parameters, live, stop).await?;
         let fingerprints = match &before.fingerprints {
             Some(known) => Some(rows(archive, known, &index, live, stop).await?),
             None => None,
@@ -68,9 +70,15 @@ impl DiffSide {
 }
 
 /// The table of contents that pg_dump writes of the database, without data.
-async fn definitions(programs: &Programs, live: LiveDatabase<'_>, stop: &Stop) -> Result<ContentsIndex> {
+async fn definitions(
+    programs: &Programs,
+    parameters: &str,
+    live: LiveDatabase<'_>,
+    stop: &Stop,
+) -> Result<ContentsIndex> {
     let mut command = programs.client("pg_dump", live.connection, live.database);
-    command.env("PGOPTIONS", live.connection.options());
+    // As in a backup: definitions quote names alike.
+    command.env("PGOPTIONS", format!("{parameters} {}", live.connection.options()));
     command.args(["--format=custom", "--compress=0", "--schema-only", "--no-password"]);
     let mut child = Child::start("pg_dump", command)?;
     let output = child.stdout()?;
