@@ -283,7 +283,7 @@ fn timeouts_do_not_disturb(version: Version) {
     let timeouts = database.sql(
         "SELECT string_agg(format('ALTER DATABASE %I SET %I = %s', current_database(), name, ms), ';') FROM pg_settings \
          JOIN (VALUES ('statement_timeout', 1), ('lock_timeout', 1), ('idle_in_transaction_session_timeout', 1), \
-                      ('idle_session_timeout', 1000), ('transaction_timeout', 100)) v (timeout, ms) ON name = timeout",
+                      ('idle_session_timeout', 100), ('transaction_timeout', 100)) v (timeout, ms) ON name = timeout",
     );
     database.sql(&timeouts);
     for format in ["custom", "directory"] {

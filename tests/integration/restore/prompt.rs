@@ -208,7 +208,7 @@ fn a_selection_never_replaces_a_database() {
 
 #[test]
 fn the_dialogue_can_be_left_at_any_question() {
-    const LIMIT: Duration = Duration::from_secs(10);
+    const LIMIT: Duration = Duration::from_secs(2);
     let cluster = &Cluster::start(Version::V15);
     let original = shop(cluster);
     let cellar = Cellar::new(cluster);
